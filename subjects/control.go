@@ -1,0 +1,201 @@
+package subjects
+
+import (
+	"encoding/json"
+
+	"github.com/etolabo/kumofs/subjects/ring"
+)
+
+// Role is what kind of daemon a node is.
+type Role string
+
+// The roles.
+const (
+	RoleManager Role = "manager"
+	RoleServer  Role = "server"
+	RoleGateway Role = "gateway"
+)
+
+// Heartbeat says that a process lives. All are sent every 150 ms.
+type Heartbeat struct {
+	Cluster   string         `json:"cluster"`
+	ClusterID ring.ClusterID `json:"cluster_id"`
+	Node      string         `json:"node"` // its token in subjects
+	ID        ring.NodeID    `json:"id"`
+	Boot      ring.BootID    `json:"boot"`
+	OSBoot    string         `json:"os_boot,omitempty"`
+	Role      Role           `json:"role"`
+	Version   string         `json:"version"`
+	PID       int            `json:"pid"`
+	Addr      string         `json:"addr"`            // NATS clients' address, host:port
+	Proof     string         `json:"proof,omitempty"` // listener that closes when the process ends
+	HTTP      string         `json:"http,omitempty"`
+	Listen    []string       `json:"listen,omitempty"` // a gateway's memcached addresses
+	Zone      string         `json:"zone,omitempty"`
+	Revision  uint64         `json:"revision"`         // of the newest table that it knows
+	Leader    bool           `json:"leader,omitempty"` // of the managers' log
+	Stopping  bool           `json:"stopping,omitempty"`
+	Time      int64          `json:"time"`   // Unix milliseconds
+	Uptime    int64          `json:"uptime"` // seconds
+	Load      Load           `json:"load"`
+	Unclean bool `json:"unclean,omitempty"` // R13: the store may have lost acknowledged entries
+}
+
+// Load is what a node has done since its start and holds now.
+type Load struct {
+	Get        uint64 `json:"get"`
+	Set        uint64 `json:"set"`
+	Delete     uint64 `json:"delete"`
+	Items      uint64 `json:"items"`
+	Bytes      uint64 `json:"bytes"` // on disk
+	Primaries  int    `json:"primaries"`
+	Replicas   int    `json:"replicas"`
+	Learners   int    `json:"learners"`
+	LogBytes   uint64 `json:"log_bytes"`
+	Unapplied  uint64 `json:"unapplied"` // log entries not yet in the database
+	MovedBytes uint64 `json:"moved_bytes"`
+}
+
+// RingGet asks for the newest table from partition From on.
+type RingGet struct {
+	From int `json:"from,omitempty"`
+}
+
+// RingReply answers RingGet.
+type RingReply struct {
+	Error  *WireError   `json:"error,omitempty"`
+	Update *ring.Update `json:"update,omitempty"`
+}
+
+// ChangeRequest asks the leader for new configurations; see ring.Change.
+type ChangeRequest struct {
+	Cluster ring.ClusterID `json:"cluster_id"`
+	From    ring.Process   `json:"from"`
+	Changes []ring.Change  `json:"changes"`
+}
+
+// ChangeReply answers ChangeRequest. What was done comes with the ring.
+type ChangeReply struct {
+	Error   *WireError     `json:"error,omitempty"`
+	Refused []ring.Refusal `json:"refused,omitempty"`
+}
+
+// The kinds of events.
+const (
+	EventNodeSeen     = "node-seen"
+	EventNodeUp       = "node-up"
+	EventNodeDown     = "node-down"
+	EventAttached     = "attached"
+	EventDetached     = "detached"
+	EventEpoch        = "epoch"
+	EventMove         = "move"
+	EventLeader       = "leader"
+	EventPossibleLoss = "possible-loss"
+	EventDamage       = "damage" // a damaged file or record was found
+)
+
+// Event is one thing that happened.
+type Event struct {
+	Kind      string          `json:"kind"`
+	Time      int64           `json:"time"` // Unix milliseconds
+	Node      string          `json:"node,omitempty"`
+	Partition *ring.Partition `json:"partition,omitempty"`
+	Epoch     ring.Epoch      `json:"epoch,omitempty"`
+	Text      string          `json:"text"`
+}
+
+// The admin verbs of the leader, each with its request and answer. All answers
+// are AdminReply, with what is asked for in Data.
+const (
+	AdminStatus  = "status"  // AdminRequest (or empty) → ClusterStatus
+	AdminAttach  = "attach"  // AdminRequest → AdminDone
+	AdminDetach  = "detach"  // AdminRequest → AdminDone
+	AdminReplace = "replace" // AdminRequest → AdminDone: plans anew
+	AdminSet     = "set"     // ring.Settings → AdminDone
+)
+
+// The admin verbs of one node.
+const (
+	NodeStat = "stat" // empty → map of field to value, in kumostat's names
+	NodeStop = "stop" // empty → AdminDone: a graceful stop
+)
+
+// AdminRequest names the nodes that a command is about, by name, address or
+// ID. None means all that it fits: new ones for attach, lost ones for detach.
+type AdminRequest struct {
+	Nodes []string `json:"nodes,omitempty"`
+	// NoReplace leaves the placement of partitions as it is.
+	NoReplace bool `json:"no_replace,omitempty"`
+}
+
+// AdminReply wraps every answer of an admin verb.
+type AdminReply struct {
+	Error *WireError      `json:"error,omitempty"`
+	Data  json.RawMessage `json:"data,omitempty"`
+}
+
+// AdminDone says what a command did.
+type AdminDone struct {
+	Nodes []string `json:"nodes,omitempty"` // that it was applied to
+	Moves int      `json:"moves,omitempty"` // copies that will move
+	Text  string   `json:"text"`
+}
+
+// ClusterStatus is the cluster as its leader sees it.
+type ClusterStatus struct {
+	Cluster     string         `json:"cluster"`
+	ClusterID   ring.ClusterID `json:"cluster_id"`
+	Revision    uint64         `json:"revision"`
+	Leader      string         `json:"leader"`
+	Voters      []string       `json:"voters"`
+	Replicas    int            `json:"replicas"`
+	AutoReplace bool           `json:"auto_replace"`
+	Paused      bool           `json:"paused,omitempty"`
+	Health      string         `json:"health"` // ok, degraded, unavailable
+	Alarms      []string       `json:"alarms,omitempty"`
+	Nodes       []NodeStatus   `json:"nodes"`
+	Partitions  PartitionCount `json:"partitions"`
+	Moves       Moves          `json:"moves"`
+}
+
+// NodeStatus is one node. State is up, down, new (seen, not attached), leaving
+// (detached, still holds data) or joining (its copies are not complete).
+type NodeStatus struct {
+	Name     string         `json:"name"`
+	Addr     string         `json:"addr"`
+	Role     Role           `json:"role"`
+	State    string         `json:"state"`
+	ID       ring.NodeID    `json:"id"`
+	Boot     ring.BootID    `json:"boot"`
+	Zone     string         `json:"zone,omitempty"`
+	Version  string         `json:"version,omitempty"`
+	PID      int            `json:"pid,omitempty"`
+	HTTP     string         `json:"http,omitempty"`
+	Listen   []string       `json:"listen,omitempty"`
+	Leader   bool           `json:"leader,omitempty"`
+	Uptime   int64          `json:"uptime,omitempty"`
+	Seen     int64          `json:"seen_ms,omitempty"` // since its last heartbeat, milliseconds
+	Primary  int            `json:"primary"`           // partitions that it leads
+	Replica  int            `json:"replica"`           // partitions that it holds in sync, led or not
+	Learner  int            `json:"learner"`           // copies under way to it
+	Load     Load           `json:"load"`
+	Revision uint64         `json:"revision"`
+	Cluster  ring.ClusterID `json:"cluster_id"`
+}
+
+// PartitionCount counts partitions by health. Full ones have all wanted copies
+// in sync; Lone ones have a single copy in sync; Down ones have no live primary.
+type PartitionCount struct {
+	Total    int `json:"total"`
+	Full     int `json:"full"`
+	Degraded int `json:"degraded"`
+	Lone     int `json:"lone"`
+	Down     int `json:"down"`
+	Loss     int `json:"possible_loss,omitempty"`
+}
+
+// Moves tells how far the wished placement is reached.
+type Moves struct {
+	Pending int `json:"pending"` // copies that are not where they should be
+	Active  int `json:"active"`  // copies under way
+}

@@ -1,0 +1,162 @@
+package subjects
+
+import "github.com/etolabo/kumofs/subjects/ring"
+
+// EpochStart is how a primary takes the lead of an epoch: the receiver promises
+// it, cuts its log after the last entry that it shares with the outline, in one
+// durable record, and reports. Every change of epoch uses it.
+type EpochStart struct {
+	Header
+	Outline Outline
+	// Members of the epoch, so that a receiver whose ring is older knows its role.
+	ISR      []ring.NodeID
+	Learners []ring.NodeID
+	// Restart tells a learner to begin anew, with a stream, after Base: the
+	// primary's log no longer reaches back to what they share.
+	Restart bool
+	Base    Version
+}
+
+// Append appends the message in its wire form.
+func (m *EpochStart) Append(b []byte) []byte {
+	b = m.append(b, KindEpochStart, 6)
+	b = appendOutline(b, m.Outline)
+	b = appendNodes(b, m.ISR)
+	b = appendNodes(b, m.Learners)
+	b = appendBool(b, m.Restart)
+	return appendVersion(b, m.Base)
+}
+
+// Decode reads what Append wrote.
+func (m *EpochStart) Decode(b []byte) error {
+	r := reader{b: b}
+	more := m.decode(&r, KindEpochStart, 6)
+	m.Outline = r.outline()
+	m.ISR, m.Learners = r.nodes(), r.nodes()
+	m.Restart, m.Base = r.bool(), r.version()
+	return r.end(more)
+}
+
+// EpochReply answers EpochStart once promise and cut are on disk. With
+// AnswerFault the copy cannot go on from its log (it would cut below what it
+// knows committed, it is unclean, or it never was whole).
+type EpochReply struct {
+	Header
+	Answer  Answer
+	Outline Outline // after the cut
+	// Incomplete copies wait for ranges from Cursor on.
+	Incomplete bool
+	Cursor     []byte
+}
+
+// Append appends the message in its wire form.
+func (m *EpochReply) Append(b []byte) []byte {
+	b = m.append(b, KindEpochReply, 4)
+	b = appendUint(b, uint64(m.Answer))
+	b = appendOutline(b, m.Outline)
+	b = appendBool(b, m.Incomplete)
+	return appendBytes(b, m.Cursor)
+}
+
+// Decode reads what Append wrote.
+func (m *EpochReply) Decode(b []byte) error {
+	r := reader{b: b}
+	more := m.decode(&r, KindEpochReply, 4)
+	m.Answer, m.Outline = Answer(r.uint()), r.outline()
+	m.Incomplete, m.Cursor = r.bool(), r.bytes()
+	return r.end(more)
+}
+
+// Lease asks a process for leases of every partition that it shares with the
+// sender. Sent is the sender's CLOCK_BOOTTIME in nanoseconds and means nothing
+// to the receiver, who returns it.
+type Lease struct {
+	From   ring.Process
+	Sent   int64
+	Epochs []PartitionEpoch
+}
+
+// PartitionEpoch is a partition with the epoch that a lease is asked for.
+type PartitionEpoch struct {
+	Partition ring.Partition `json:"partition"`
+	Epoch     ring.Epoch     `json:"epoch"`
+}
+
+// Append appends the message in its wire form.
+func (m *Lease) Append(b []byte) []byte { return appendLease(b, KindLease, m.From, m.Sent, m.Epochs) }
+
+// Decode reads what Append wrote.
+func (m *Lease) Decode(b []byte) error {
+	return decodeLease(b, KindLease, &m.From, &m.Sent, &m.Epochs)
+}
+
+// LeaseReply grants leases for the listed partitions: those whose promise is
+// still the epoch that was asked for.
+type LeaseReply struct {
+	From   ring.Process
+	Sent   int64
+	Epochs []PartitionEpoch
+}
+
+// Append appends the message in its wire form.
+func (m *LeaseReply) Append(b []byte) []byte {
+	return appendLease(b, KindLeaseReply, m.From, m.Sent, m.Epochs)
+}
+
+// Decode reads what Append wrote.
+func (m *LeaseReply) Decode(b []byte) error {
+	return decodeLease(b, KindLeaseReply, &m.From, &m.Sent, &m.Epochs)
+}
+
+func appendLease(b []byte, kind Kind, from ring.Process, sent int64, epochs []PartitionEpoch) []byte {
+	b = appendArray(b, 5)
+	b = appendUint(b, uint64(kind))
+	b = appendUint(b, uint64(from.Store))
+	b = appendUint(b, uint64(from.Boot))
+	b = appendInt(b, sent)
+	b = appendArray(b, 2*len(epochs))
+	for _, e := range epochs {
+		b = appendUint(appendUint(b, uint64(e.Partition)), uint64(e.Epoch))
+	}
+	return b
+}
+
+func decodeLease(b []byte, kind Kind, from *ring.Process, sent *int64, epochs *[]PartitionEpoch) error {
+	r := reader{b: b}
+	more := r.fields(5)
+	if Kind(r.uint()) != kind {
+		return ErrMalformed
+	}
+	*from = ring.Process{Store: ring.NodeID(r.uint()), Boot: ring.BootID(r.uint())}
+	*sent = r.int()
+	n := r.array() / 2
+	if n > ring.MaxPartitions || n > len(r.b) {
+		return ErrMalformed
+	}
+	*epochs = make([]PartitionEpoch, n)
+	for i := range *epochs {
+		(*epochs)[i] = PartitionEpoch{ring.Partition(r.uint()), ring.Epoch(r.uint())}
+	}
+	return r.end(more)
+}
+
+func appendNodes(b []byte, ids []ring.NodeID) []byte {
+	b = appendArray(b, len(ids))
+	for _, id := range ids {
+		b = appendUint(b, uint64(id))
+	}
+	return b
+}
+
+func (r *reader) nodes() []ring.NodeID {
+	n := r.array()
+	if n > 4*ring.MaxReplicas {
+		r.fail = true
+		return nil
+	}
+	ids := make([]ring.NodeID, n)
+	for i := range ids {
+		ids[i] = ring.NodeID(r.uint())
+	}
+	return ids
+}
