@@ -38,7 +38,7 @@ type Heartbeat struct {
 	Time      int64          `json:"time"`   // Unix milliseconds
 	Uptime    int64          `json:"uptime"` // seconds
 	Load      Load           `json:"load"`
-	Unclean bool `json:"unclean,omitempty"` // R13: the store may have lost acknowledged entries
+	Unclean   bool           `json:"unclean,omitempty"` // R13: the store may have lost acknowledged entries
 }
 
 // Load is what a node has done since its start and holds now.
