@@ -56,9 +56,11 @@ type Load struct {
 	MovedBytes uint64 `json:"moved_bytes"`
 }
 
-// RingGet asks for the newest table from partition From on.
+// RingGet asks for the newest table from partition From on. When the answerer
+// has nothing newer than revision Have it answers without an Update.
 type RingGet struct {
-	From int `json:"from,omitempty"`
+	From int    `json:"from,omitempty"`
+	Have uint64 `json:"have,omitempty"`
 }
 
 // RingReply answers RingGet.

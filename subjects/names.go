@@ -49,6 +49,10 @@ func (c Cluster) Ring() string { return c.control() + "ring" }
 // Any → any manager or server (one queue group); RingGet → ring.Update in JSON.
 func (c Cluster) RingGet() string { return c.control() + "ring.get" }
 
+// RingLatest answers the leader's own table, which no replica of it trails.
+// Any → leader; RingGet → ring.Update in JSON.
+func (c Cluster) RingLatest() string { return c.control() + "ring.latest" }
+
 // RingChange is where primaries ask for new configurations of their partitions.
 // Server → leader; ChangeRequest → ChangeReply in JSON. Safe to repeat: each
 // change is a compare-and-set.
