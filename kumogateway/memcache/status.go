@@ -1,0 +1,83 @@
+package memcache
+
+// Status is the outcome of a request in no syntax's words.
+type Status uint8
+
+// The outcomes. The text is what the text protocol says; where it says nothing
+// the word depends on the operation.
+const (
+	StatusOK Status = iota
+	StatusNotFound
+	StatusExists     // the token was another one
+	StatusNotStored  // a condition on presence failed
+	StatusNonNumeric // incr or decr of what is no number
+
+	StatusUnknownCommand
+	StatusBadFormat   // wrong arguments or an impossible key
+	StatusBadChunk    // the value did not end where it should
+	StatusBadExptime  //
+	StatusBadDelta    //
+	StatusDeleteUsage //
+	StatusStatsUsage  //
+	StatusStatsDetail //
+	StatusLineTooLong //
+	StatusNoSyntax    // the first byte begins no syntax that is spoken here
+
+	StatusTooLarge       // value over the limit
+	StatusOutOfMemory    // no room to store
+	StatusFlushDisabled  //
+	StatusShutdown       // shutdown is never allowed
+	StatusDumpDisabled   // cachedump is never allowed
+	StatusTooManyConns   //
+	StatusTimedOut       // a read got no answer in time
+	StatusOutcomeUnknown // a write got no answer in time: it may or may not have happened
+	StatusBusy           // too much waits already
+	StatusShuttingDown   // the gateway is closing
+	StatusInternal       // a peer answered something that makes no sense
+	StatusCorrupt        // the stored record is damaged
+	StatusUnsupported    // the server does not know the operation
+	numStatuses          = iota
+)
+
+var statusText = [numStatuses]string{
+	StatusOK:             "OK",
+	StatusNotFound:       "NOT_FOUND",
+	StatusExists:         "EXISTS",
+	StatusNotStored:      "NOT_STORED",
+	StatusNonNumeric:     "CLIENT_ERROR cannot increment or decrement non-numeric value",
+	StatusUnknownCommand: "ERROR",
+	StatusBadFormat:      "CLIENT_ERROR bad command line format",
+	StatusBadChunk:       "CLIENT_ERROR bad data chunk",
+	StatusBadExptime:     "CLIENT_ERROR invalid exptime argument",
+	StatusBadDelta:       "CLIENT_ERROR invalid numeric delta argument",
+	StatusDeleteUsage:    "CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]",
+	StatusStatsUsage:     "CLIENT_ERROR bad command line",
+	StatusStatsDetail:    "CLIENT_ERROR usage: stats detail on|off|dump",
+	StatusLineTooLong:    "CLIENT_ERROR line too long",
+	StatusNoSyntax:       "CLIENT_ERROR not a memcached command",
+	StatusTooLarge:       "SERVER_ERROR object too large for cache",
+	StatusOutOfMemory:    "SERVER_ERROR out of memory storing object",
+	StatusFlushDisabled:  "CLIENT_ERROR flush_all not allowed",
+	StatusShutdown:       "ERROR: shutdown not enabled",
+	StatusDumpDisabled:   "CLIENT_ERROR stats cachedump not allowed",
+	StatusTooManyConns:   "ERROR Too many open connections",
+	StatusTimedOut:       "SERVER_ERROR timed out",
+	StatusOutcomeUnknown: "SERVER_ERROR outcome unknown",
+	StatusBusy:           "SERVER_ERROR too many requests are waiting",
+	StatusShuttingDown:   "SERVER_ERROR shutting down",
+	StatusInternal:       "SERVER_ERROR internal error",
+	StatusCorrupt:        "SERVER_ERROR stored value is damaged",
+	StatusUnsupported:    "SERVER_ERROR not supported by the server",
+}
+
+// String returns the text protocol's line without its end.
+func (s Status) String() string {
+	if int(s) < len(statusText) {
+		return statusText[s]
+	}
+	return statusText[StatusInternal]
+}
+
+// IsError says whether the status is a fault and not an outcome: in the answer
+// to a list of keys it takes the place of all that would follow.
+func (s Status) IsError() bool { return s > StatusNotStored }
