@@ -88,8 +88,8 @@ type Entry struct {
 	Bits      uint32
 	Clock     int64  // the primary's clock when it made the entry, Unix milliseconds
 	Answer    Status // what the client is told once this has committed
-	// Raw is the entry as encoded; Encode and Decode set it. It aliases the
-	// message that it came with.
+	// Raw is the entry as encoded; Encode and Decode set it, and let Key and
+	// Value alias it, so that nothing else of a message is kept alive.
 	Raw []byte
 }
 
@@ -102,7 +102,8 @@ func (e *Entry) Record() Record {
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// Encode appends the entry to b and sets Raw to what it appended.
+// Encode appends the entry to b and sets Raw, Key and Value to what it
+// appended.
 func (e *Entry) Encode(b []byte) []byte {
 	start := len(b)
 	b = appendArray(b, entryFields)
@@ -116,7 +117,9 @@ func (e *Entry) Encode(b []byte) []byte {
 	b = appendUint(b, e.Op.Lowest)
 	b = appendUint(b, uint64(e.Kind))
 	b = appendBytes(b, e.Key)
+	key := len(b)
 	b = appendBytes(b, e.Value)
+	value := len(b)
 	b = appendUint(b, uint64(e.Flags))
 	b = appendInt(b, e.Expiry)
 	b = appendUint(b, uint64(e.Bits))
@@ -125,6 +128,8 @@ func (e *Entry) Encode(b []byte) []byte {
 	sum := crc32.Checksum(b[start:], castagnoli)
 	b = append(b, 0xce, byte(sum>>24), byte(sum>>16), byte(sum>>8), byte(sum))
 	e.Raw = b[start:len(b):len(b)]
+	e.Key = b[key-len(e.Key) : key : key]
+	e.Value = b[value-len(e.Value) : value : value]
 	return b
 }
 

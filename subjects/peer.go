@@ -83,7 +83,7 @@ func (r *reader) version() Version { return Version{ring.Epoch(r.uint()), r.uint
 type Prepare struct {
 	Header
 	Prev    Version
-	Entries []Entry
+	Entries []*Entry
 }
 
 // Append appends the message in its wire form. Entries that carry Raw are
@@ -92,11 +92,11 @@ func (m *Prepare) Append(b []byte) []byte {
 	b = m.append(b, KindPrepare, 3)
 	b = appendVersion(b, m.Prev)
 	b = append(b, 0xdc, byte(len(m.Entries)>>8), byte(len(m.Entries)))
-	for i := range m.Entries {
-		if raw := m.Entries[i].Raw; raw != nil {
-			b = append(b, raw...)
+	for _, e := range m.Entries {
+		if e.Raw != nil {
+			b = append(b, e.Raw...)
 		} else {
-			b = m.Entries[i].Encode(b)
+			b = e.Encode(b)
 		}
 	}
 	return b
@@ -114,13 +114,14 @@ func (m *Prepare) Decode(b []byte) error {
 	if n > MaxEntries || n > len(r.b) {
 		return ErrMalformed
 	}
-	m.Entries = make([]Entry, n)
-	for i := range m.Entries {
-		rest, err := m.Entries[i].Decode(r.b)
+	all := make([]Entry, n)
+	m.Entries = make([]*Entry, n)
+	for i := range all {
+		rest, err := all[i].Decode(r.b)
 		if err != nil {
 			return err
 		}
-		r.b = rest
+		r.b, m.Entries[i] = rest, &all[i]
 	}
 	return r.end(more)
 }
@@ -172,6 +173,48 @@ func (o Outline) Tail() Version {
 		return Version{}
 	}
 	return o[len(o)-1]
+}
+
+// Holds reports whether the log has held this version: whether it is at or
+// before the last entry of its epoch and after the last of the epoch before.
+func (o Outline) Holds(v Version) bool { return o.At(v.Seq) == v }
+
+// At returns the version of the entry with this seq: that of the first epoch
+// that reaches it. Zero when the outline does not reach so far. For a seq before
+// the first version of an outline that is not whole the answer is a guess.
+func (o Outline) At(seq uint64) Version {
+	for _, v := range o {
+		if seq <= v.Seq {
+			return Version{v.Epoch, seq}
+		}
+	}
+	return Version{}
+}
+
+// Add returns the outline after an entry of this version was appended; it may
+// change o.
+func (o Outline) Add(v Version) Outline {
+	if n := len(o); n > 0 && o[n-1].Epoch == v.Epoch {
+		o[n-1] = v
+		return o
+	}
+	o = append(o, v)
+	if len(o) > MaxOutline {
+		o = append(o[:0], o[len(o)-MaxOutline:]...)
+	}
+	return o
+}
+
+// Cut returns the outline of a log whose entries after v were dropped; it may
+// change o. The log must hold v.
+func (o Outline) Cut(v Version) Outline {
+	for len(o) > 0 && v.Less(o[len(o)-1]) {
+		o = o[:len(o)-1]
+	}
+	if len(o) == 0 || o[len(o)-1] != v {
+		o = append(o, v)
+	}
+	return o
 }
 
 // Shared returns the last entry that both logs hold; ok is false when the
