@@ -1,0 +1,186 @@
+package cli
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+)
+
+// The ports that stand where none is given.
+const (
+	ManagerPort   = 19700
+	ServerPort    = 19800
+	MemcachedPort = 11211
+)
+
+// nothingToSet marks a flag that is accepted and does nothing.
+const nothingToSet = "nothing-to-set"
+
+// Ignore defines an option of kumofs that does nothing here. why completes
+// "accepted: …"; an empty one says "nothing to set".
+func Ignore(fs *pflag.FlagSet, name, short, why string) {
+	fs.StringP(name, short, "", "")
+	ignore(fs, name, why)
+}
+
+// IgnoreSwitch is Ignore for an option without a value.
+func IgnoreSwitch(fs *pflag.FlagSet, name, short, why string) {
+	fs.BoolP(name, short, false, "")
+	ignore(fs, name, why)
+}
+
+func ignore(fs *pflag.FlagSet, name, why string) {
+	if why == "" {
+		why = "nothing to set"
+	}
+	f := fs.Lookup(name)
+	f.Usage = "accepted: " + why
+	f.Hidden = true
+	f.Annotations = map[string][]string{nothingToSet: {why}}
+}
+
+// An Ignored option was given and does nothing.
+type Ignored struct{ Option, Why string }
+
+// IgnoredOf lists the options that were given and do nothing.
+func IgnoredOf(fs *pflag.FlagSet) []Ignored {
+	var list []Ignored
+	fs.Visit(func(f *pflag.Flag) {
+		if why := f.Annotations[nothingToSet]; why != nil {
+			list = append(list, Ignored{"--" + f.Name, why[0]})
+		}
+	})
+	return list
+}
+
+// Seconds is a flag for a time: a number is seconds, as in kumofs, and what
+// time.ParseDuration reads works too.
+type Seconds time.Duration
+
+func (s *Seconds) String() string { return time.Duration(*s).String() }
+
+// Type names the value in a usage text.
+func (s *Seconds) Type() string { return "seconds" }
+
+// Set reads "2", "0.5" or "1500ms".
+func (s *Seconds) Set(text string) error {
+	if f, err := strconv.ParseFloat(text, 64); err == nil {
+		if !(f >= 0 && f <= 1e9) {
+			return fmt.Errorf("%q is out of range", text)
+		}
+		*s = Seconds(f * float64(time.Second))
+		return nil
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d < 0 {
+		return fmt.Errorf("%q is no number of seconds and no time such as 500ms", text)
+	}
+	*s = Seconds(d)
+	return nil
+}
+
+// SecondsVarP defines a flag of type Seconds whose default is *d.
+func SecondsVarP(fs *pflag.FlagSet, d *time.Duration, name, short, usage string) {
+	fs.VarP((*Seconds)(d), name, short, usage)
+}
+
+// Addr is a flag for addr[:port] with a default port. The value is host:port.
+type Addr struct {
+	To   *string
+	Port int
+}
+
+func (a Addr) String() string {
+	if a.To == nil {
+		return ""
+	}
+	return *a.To
+}
+
+// Type names the value in a usage text.
+func (a Addr) Type() string { return "addr[:port]" }
+
+// Set reads an address; see HostPort.
+func (a Addr) Set(text string) error {
+	hp, err := HostPort(text, a.Port)
+	if err == nil {
+		*a.To = hp
+	}
+	return err
+}
+
+// Addrs is a flag for addresses: it can be given several times, and takes
+// lists with commas. Empty parts are skipped, those that are there already too.
+type Addrs struct {
+	To   *[]string
+	Port int
+}
+
+func (a Addrs) String() string {
+	if a.To == nil {
+		return ""
+	}
+	return strings.Join(*a.To, ",")
+}
+
+// Type names the value in a usage text.
+func (a Addrs) Type() string { return "addr[:port],..." }
+
+// Set adds the addresses of a list.
+func (a Addrs) Set(text string) error {
+	for part := range strings.SplitSeq(text, ",") {
+		part = strings.TrimSpace(part)
+		if part == "" {
+			continue
+		}
+		hp, err := HostPort(part, a.Port)
+		if err != nil {
+			return err
+		}
+		if !slices.Contains(*a.To, hp) {
+			*a.To = append(*a.To, hp)
+		}
+	}
+	return nil
+}
+
+// HostPort returns text as host:port, with the port given where it has none.
+// IPv6 addresses may stand bare ("::1") or in brackets ("[::1]:80").
+func HostPort(text string, port int) (string, error) {
+	host, p := text, strconv.Itoa(port)
+	if ip := net.ParseIP(text); ip == nil {
+		if strings.HasPrefix(text, "[") && strings.HasSuffix(text, "]") {
+			host = text[1 : len(text)-1]
+		} else if strings.Contains(text, ":") {
+			var err error
+			if host, p, err = net.SplitHostPort(text); err != nil {
+				return "", fmt.Errorf("address %q: want addr or addr:port", text)
+			}
+		}
+	}
+	n, err := strconv.ParseUint(p, 10, 16)
+	if err != nil {
+		return "", fmt.Errorf("address %q: %q is no port", text, p)
+	}
+	if host == "" || strings.ContainsAny(host, " \t/") {
+		return "", fmt.Errorf("address %q has no host", text)
+	}
+	return net.JoinHostPort(host, strconv.Itoa(int(n))), nil
+}
+
+// ListenAddr returns [addr:]port as host:port for listening; no host means all.
+func ListenAddr(text string) (string, error) {
+	if n, err := strconv.ParseUint(text, 10, 16); err == nil {
+		return ":" + strconv.Itoa(int(n)), nil
+	}
+	if strings.HasPrefix(text, ":") {
+		text = "*" + text
+	}
+	hp, err := HostPort(text, MemcachedPort)
+	return strings.TrimPrefix(hp, "*"), err
+}
