@@ -6,16 +6,18 @@ import (
 	"slices"
 )
 
-// Command is one entry of the managers' log. Exactly one field is set.
+// Command is one entry of the managers' log. The parts that are set take
+// effect in the order of the fields, all together or, with an error, not at all:
+// a death and the fail-overs that follow from it are one entry.
 type Command struct {
 	Init     *Init     `json:"init,omitempty"`
-	Seen     *Node     `json:"seen,omitempty"`     // a server's process said hello
-	Down     *Process  `json:"down,omitempty"`     // a server's process is taken for dead
+	Seen     []Node    `json:"seen,omitempty"`     // servers' processes said hello
+	Down     []Process `json:"down,omitempty"`     // servers' processes are taken for dead
 	Attach   []NodeID  `json:"attach,omitempty"`   // give these servers partitions
 	Detach   []NodeID  `json:"detach,omitempty"`   // take all partitions from these
-	Forget   []NodeID  `json:"forget,omitempty"`   // drop servers that are down and hold nothing
 	Target   []Target  `json:"target,omitempty"`   // where copies should be
-	Change   []Change  `json:"change,omitempty"`   // configuration changes, each by itself
+	Change   []Change  `json:"change,omitempty"`   // configuration changes, each refused or made by itself
+	Forget   []NodeID  `json:"forget,omitempty"`   // drop servers that are down and hold nothing
 	Settings *Settings `json:"settings,omitempty"` // switches
 }
 
@@ -53,7 +55,8 @@ type Change struct {
 	// primary of Epoch may certify that a learner is in sync.
 	By     Process `json:"by,omitzero"`
 	Reason string  `json:"reason,omitempty"`
-	// Loss lets a node that was not in sync lead: an operator's command.
+	// Loss lets a node lead that was not in sync or not clean, and makes what it
+	// holds the truth: acknowledged writes may be gone.
 	Loss bool `json:"loss,omitempty"`
 }
 
@@ -75,6 +78,9 @@ type Result struct {
 // ErrNoCluster is the answer to any command before Init.
 var ErrNoCluster = errors.New("the cluster has not been made yet")
 
+// ErrEmpty is the answer to a command without parts.
+var ErrEmpty = errors.New("empty command")
+
 // Apply returns the table after one command, which is t itself when nothing
 // changed. It is the managers' state machine: the same commands give the same
 // table everywhere. It never fails half way: with an error the table is t.
@@ -87,34 +93,41 @@ func (t *Table) Apply(c Command) (*Table, Result, error) {
 	}
 	n := *t
 	var res Result
-	var changed bool
-	var err error
-	switch {
-	case c.Init != nil:
-		changed, err = n.init(*c.Init)
-	case c.Seen != nil:
-		changed, err = n.seen(*c.Seen)
-	case c.Down != nil:
-		changed = n.down(*c.Down)
-	case c.Attach != nil:
-		changed, err = n.attach(c.Attach, true)
-	case c.Detach != nil:
-		changed, err = n.attach(c.Detach, false)
-	case c.Forget != nil:
-		changed, err = n.forget(c.Forget)
-	case c.Target != nil:
-		changed, err = n.target(c.Target)
-	case c.Change != nil:
-		res.Done, res.Refused = n.change(c.Change)
-		changed = len(res.Done) > 0
-	case c.Settings != nil:
-		changed = n.set(*c.Settings)
-	default:
-		err = errors.New("empty command")
+	steps := []struct {
+		set bool
+		do  func() (bool, error)
+	}{
+		{c.Init != nil, func() (bool, error) { return n.init(*c.Init) }},
+		{len(c.Seen) > 0, func() (bool, error) { return n.seen(c.Seen) }},
+		{len(c.Down) > 0, func() (bool, error) { return n.down(c.Down), nil }},
+		{len(c.Attach) > 0, func() (bool, error) { return n.attach(c.Attach, true) }},
+		{len(c.Detach) > 0, func() (bool, error) { return n.attach(c.Detach, false) }},
+		{len(c.Target) > 0, func() (bool, error) { return n.target(c.Target) }},
+		{len(c.Change) > 0, func() (bool, error) {
+			res.Done, res.Refused = n.change(c.Change)
+			return len(res.Done) > 0, nil
+		}},
+		{len(c.Forget) > 0, func() (bool, error) { return n.forget(c.Forget) }},
+		{c.Settings != nil, func() (bool, error) { return n.set(*c.Settings), nil }},
 	}
-	if err != nil || !changed {
+	changed, empty := false, true
+	for _, s := range steps {
+		if !s.set {
+			continue
+		}
+		empty = false
+		did, err := s.do()
+		if err != nil {
+			return t, Result{Revision: t.Revision}, err
+		}
+		changed = changed || did
+	}
+	if empty {
+		return t, Result{Revision: t.Revision}, ErrEmpty
+	}
+	if !changed {
 		res.Revision = t.Revision
-		return t, res, err
+		return t, res, nil
 	}
 	n.Revision++
 	res.Revision = n.Revision
@@ -138,46 +151,63 @@ func (t *Table) init(c Init) (bool, error) {
 	return true, nil
 }
 
-// seen records a server's newest process. Attached is the managers' own
-// knowledge and kept.
-func (t *Table) seen(n Node) (bool, error) {
-	if n.ID == 0 || n.Boot == 0 || n.Name == "" {
-		return false, errors.New("a node without identity")
-	}
+// seen records servers' newest processes. Attached is the managers' own
+// knowledge and kept. A new process of an unclean store makes its copies
+// unclean where they count as in sync.
+func (t *Table) seen(nodes []Node) (changed bool, err error) {
 	t.Nodes = slices.Clone(t.Nodes)
-	n.Up = true
-	for i, o := range t.Nodes {
-		if o.ID == n.ID {
-			n.Attached = o.Attached
-			if n == o {
-				return false, nil
-			}
-			t.Nodes[i] = n
-			return true, nil
+	for _, n := range nodes {
+		if n.ID == 0 || n.Boot == 0 || n.Name == "" {
+			return false, errors.New("a node without identity")
+		}
+		n.Up = true
+		i, known := t.find(n.ID)
+		if !known {
+			n.Attached = false
+			t.Nodes = slices.Insert(t.Nodes, i, n)
+			changed = true
+			continue
+		}
+		old := t.Nodes[i]
+		n.Attached = old.Attached
+		if n == old {
+			continue
+		}
+		t.Nodes[i] = n
+		changed = true
+		if n.Unclean && n.Boot != old.Boot {
+			t.soil(n.ID)
 		}
 	}
-	n.Attached = false
-	t.Nodes = append(t.Nodes, n)
-	slices.SortFunc(t.Nodes, func(a, b Node) int { return compare(a.ID, b.ID) })
-	return true, nil
+	return changed, nil
 }
 
-func (t *Table) down(p Process) bool {
-	for i, n := range t.Nodes {
-		if n.ID == p.Store && n.Boot == p.Boot && n.Up {
-			t.Nodes = slices.Clone(t.Nodes)
-			t.Nodes[i].Up = false
-			return true
+// soil marks a node's copies unclean wherever it is in sync.
+func (t *Table) soil(id NodeID) {
+	t.Partitions = slices.Clone(t.Partitions)
+	for p, c := range t.Partitions {
+		if c.HasISR(id) && !slices.Contains(c.Unclean, id) {
+			t.Partitions[p].Unclean = append(slices.Clone(c.Unclean), id)
 		}
 	}
-	return false
+}
+
+func (t *Table) down(ps []Process) (changed bool) {
+	t.Nodes = slices.Clone(t.Nodes)
+	for _, p := range ps {
+		if i, ok := t.find(p.Store); ok && t.Nodes[i].Boot == p.Boot && t.Nodes[i].Up {
+			t.Nodes[i].Up = false
+			changed = true
+		}
+	}
+	return changed
 }
 
 func (t *Table) attach(ids []NodeID, on bool) (changed bool, err error) {
 	t.Nodes = slices.Clone(t.Nodes)
 	for _, id := range ids {
-		i := slices.IndexFunc(t.Nodes, func(n Node) bool { return n.ID == id })
-		if i < 0 {
+		i, ok := t.find(id)
+		if !ok {
 			return false, fmt.Errorf("node %s is not known", id)
 		}
 		changed = changed || t.Nodes[i].Attached != on
@@ -217,7 +247,7 @@ func (t *Table) target(ts []Target) (changed bool, err error) {
 			}
 		}
 		if !slices.Equal(t.Partitions[w.Partition].Target, w.Nodes) {
-			t.Partitions[w.Partition].Target = slices.Clone(w.Nodes)
+			t.Partitions[w.Partition].Target = copyOf(w.Nodes)
 			changed = true
 		}
 	}
@@ -246,14 +276,18 @@ func (t *Table) change(cs []Change) (done []Partition, refused []Refusal) {
 			refused = append(refused, Refusal{c.Partition, old.Epoch, why})
 			continue
 		}
-		t.Partitions[c.Partition] = Config{
+		next := Config{
 			Epoch:    old.Epoch + 1,
 			Primary:  c.Primary,
-			ISR:      slices.Clone(c.ISR),
-			Learners: slices.Clone(c.Learners),
+			ISR:      copyOf(c.ISR),
+			Learners: copyOf(c.Learners),
 			Target:   old.Target,
 			Loss:     old.Loss || c.Loss,
 		}
+		if !c.Loss { // otherwise what the new primary holds is the truth
+			next.Unclean = old.uncleanAmong(c.ISR)
+		}
+		t.Partitions[c.Partition] = next
 		done = append(done, c.Partition)
 	}
 	return done, refused
@@ -284,10 +318,21 @@ func (t *Table) refuse(old Config, c Change) string {
 	if !old.HasISR(c.Primary.Store) {
 		return "the new primary was not in sync"
 	}
+	if slices.Contains(old.Unclean, c.Primary.Store) {
+		return "the new primary's store is unclean"
+	}
 	for _, id := range c.ISR {
 		if !old.HasISR(id) && (!old.HasLearner(id) || c.By != old.Primary) {
 			return "node " + id.String() + " was neither in sync nor certified by the primary"
 		}
 	}
 	return ""
+}
+
+// copyOf clones; an empty list is nil, as it is after its way through JSON.
+func copyOf(ids []NodeID) []NodeID {
+	if len(ids) == 0 {
+		return nil
+	}
+	return slices.Clone(ids)
 }

@@ -1,6 +1,7 @@
 package ring
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 )
@@ -39,6 +40,9 @@ type Node struct {
 	Zone  string `json:"zone,omitempty"`
 	Boot  BootID `json:"boot"` // of its newest process
 	Up    bool   `json:"up"`
+	// Unclean: when this process started, its store may have lost entries that
+	// it had acknowledged (its machine crashed).
+	Unclean bool `json:"unclean,omitempty"`
 	// Attached nodes are given partitions; others are only seen.
 	Attached bool `json:"attached"`
 }
@@ -55,7 +59,11 @@ type Config struct {
 	// Target is where the planner wants the copies, the wished primary first.
 	// It is a wish only: changing it is no change of configuration.
 	Target []NodeID `json:"target,omitempty"`
-	// Loss marks a configuration that an operator forced (possible loss).
+	// Unclean lists in-sync replicas whose stores may have lost what they had
+	// acknowledged: they must not lead or acknowledge before they were taken out
+	// and copied anew. It empties by itself as they leave.
+	Unclean []NodeID `json:"unclean,omitempty"`
+	// Loss marks a partition that was forced: acknowledged writes may be gone.
 	Loss bool `json:"loss,omitempty"`
 }
 
@@ -67,11 +75,15 @@ func (t *Table) Of(key []byte) Partition { return Of(key, len(t.Partitions)) }
 
 // Node returns the node with this ID.
 func (t *Table) Node(id NodeID) (Node, bool) {
-	i, ok := slices.BinarySearchFunc(t.Nodes, id, func(n Node, id NodeID) int { return compare(n.ID, id) })
+	i, ok := t.find(id)
 	if !ok {
 		return Node{}, false
 	}
 	return t.Nodes[i], true
+}
+
+func (t *Table) find(id NodeID) (int, bool) {
+	return slices.BinarySearchFunc(t.Nodes, id, func(n Node, id NodeID) int { return cmp.Compare(n.ID, id) })
 }
 
 // NodeNamed returns the node with this name or address.
@@ -103,6 +115,16 @@ func (c Config) HasLearner(id NodeID) bool { return slices.Contains(c.Learners, 
 
 // Holds reports whether the node is in the configuration at all.
 func (c Config) Holds(id NodeID) bool { return c.HasISR(id) || c.HasLearner(id) }
+
+// uncleanAmong returns the unclean replicas that are in this list.
+func (c Config) uncleanAmong(ids []NodeID) (unclean []NodeID) {
+	for _, id := range c.Unclean {
+		if slices.Contains(ids, id) {
+			unclean = append(unclean, id)
+		}
+	}
+	return unclean
+}
 
 // Check returns an error if the configuration breaks what always holds: the
 // primary is in sync, nobody is there twice, nobody is both replica and learner.
@@ -203,15 +225,5 @@ func (t *Table) Merge(u Update) (_ *Table, ok bool) {
 
 func equal(a, b Config) bool {
 	return a.Epoch == b.Epoch && a.Primary == b.Primary && a.Loss == b.Loss &&
-		slices.Equal(a.ISR, b.ISR) && slices.Equal(a.Learners, b.Learners) && slices.Equal(a.Target, b.Target)
-}
-
-func compare(a, b NodeID) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
+		slices.Equal(a.Unclean, b.Unclean) && slices.Equal(a.ISR, b.ISR) && slices.Equal(a.Learners, b.Learners) && slices.Equal(a.Target, b.Target)
 }
