@@ -1,0 +1,243 @@
+package replica
+
+import (
+	"slices"
+
+	"github.com/etolabo/kumofs/subjects"
+	"github.com/etolabo/kumofs/subjects/ring"
+)
+
+// lead is what a primary knows of its epoch.
+type lead struct {
+	epoch   ring.Epoch
+	peers   []*peer // in-sync replicas and learners, itself not among them
+	serving bool    // reads may be answered
+	// rolled is the tail at promotion: entries to it are of unknown fate until
+	// every in-sync replica has them. Reads wait for that.
+	rolled uint64
+
+	open    []*subjects.Entry          // prepared and not committed, in order
+	newest  map[string]*subjects.Entry // by key, the newest of open
+	flushed *subjects.Entry            // the newest flush of open
+	ops     []op                       // operations that wait, by ascending seq
+
+	asked   []ring.NodeID // members of all in-sync sets asked for at this epoch
+	ask     *ring.Change  // the newest
+	askedAt int64
+}
+
+// op is an operation that is answered once seq has committed.
+type op struct {
+	id    uint64
+	seq   uint64
+	reply subjects.Reply
+}
+
+// takeLead begins an epoch as its primary. If this process led the epoch
+// before, operations and reads go on.
+func (r *Replica) takeLead() {
+	if r.config.Epoch < r.promised {
+		return // something newer is already promised; the ring will say so
+	}
+	old := r.lead
+	if r.incomplete || r.unclean && len(r.config.ISR) > 1 {
+		r.stepDown()
+		r.handOver()
+		return
+	}
+	l := &lead{epoch: r.config.Epoch, newest: map[string]*subjects.Entry{}}
+	if old != nil {
+		l.serving, l.rolled = old.serving, old.rolled
+		l.open, l.newest, l.flushed, l.ops = old.open, old.newest, old.flushed, old.ops
+	} else {
+		l.rolled = r.tail.Seq
+		for next := r.commit + 1; next <= r.tail.Seq; {
+			entries, ok := r.log.Entries(next, 1<<20)
+			if !ok || len(entries) == 0 {
+				r.emit(Fault{"the log has lost entries that are not committed"})
+				r.unclean = true
+				r.handOver()
+				return
+			}
+			for _, e := range entries {
+				l.prepared(e)
+			}
+			next = entries[len(entries)-1].Version.Seq + 1
+		}
+	}
+	r.lead, r.ack, r.leader = l, false, r.self
+	r.promise(l.epoch)
+	for _, list := range [][]ring.NodeID{r.config.ISR, r.config.Learners} {
+		for _, id := range list {
+			if id == r.self.Store {
+				continue
+			}
+			p := &peer{id: id, learner: !r.config.HasISR(id), waiting: r.now}
+			l.peers = append(l.peers, p)
+			l.start(r, p)
+		}
+	}
+	if l.serving {
+		r.emit(Serve{Epoch: l.epoch, On: true})
+	}
+	l.advance(r)
+}
+
+// handOver asks for another primary, since this copy must not lead.
+func (r *Replica) handOver() {
+	r.handed = r.now
+	for _, id := range r.config.ISR {
+		if id != r.self.Store {
+			rest := slices.DeleteFunc(slices.Clone(r.config.ISR), func(n ring.NodeID) bool { return n == r.self.Store })
+			r.emit(Ask{ring.Change{
+				Partition: r.p, Epoch: r.config.Epoch, Primary: ring.Process{Store: id}, ISR: rest,
+				Learners: r.config.Learners, By: r.self, Reason: "the primary's copy is not whole",
+			}})
+			return
+		}
+	}
+	r.emit(Fault{"the only copy in sync is not whole"})
+}
+
+// prepared notes an entry that is in the log and not committed.
+func (l *lead) prepared(e *subjects.Entry) {
+	l.open = append(l.open, e)
+	if e.Kind == subjects.EntryFlush {
+		clear(l.newest)
+		l.flushed = e
+	} else if e.Kind != subjects.EntryNoop && e.Kind != subjects.EntryAnswer {
+		l.newest[string(e.Key)] = e
+	}
+}
+
+// logged notes that own entries are durable.
+func (r *Replica) logged(tail subjects.Version) {
+	if tail.Seq <= r.durable || !r.outline.Holds(tail) {
+		return // cut since
+	}
+	r.durable = tail.Seq
+	if r.lead != nil {
+		r.lead.advance(r)
+	}
+}
+
+// required reports whether commits need this replica: all in-sync replicas,
+// those of any in-sync set that was asked for and not yet decided on, and
+// learners that are about to be certified.
+func (l *lead) required(p *peer) bool {
+	return !p.learner || p.joining || slices.Contains(l.asked, p.id)
+}
+
+// advance commits what every required replica has, and answers.
+func (l *lead) advance(r *Replica) {
+	commit := r.durable
+	ready := true
+	for _, p := range l.peers {
+		if !l.required(p) {
+			continue
+		}
+		if p.state == starting {
+			commit = 0
+			if !p.learner {
+				ready = false
+			}
+		}
+		commit = min(commit, p.match)
+	}
+	if commit > r.commit {
+		r.commitTo(commit)
+		l.forget(commit)
+	}
+	if !l.serving && ready && r.commit >= l.rolled {
+		l.serving = true
+		r.emit(Serve{Epoch: l.epoch, On: true})
+	}
+	n := 0
+	for n < len(l.ops) && l.ops[n].seq <= r.commit {
+		r.emit(Reply{l.ops[n].id, l.ops[n].reply})
+		n++
+	}
+	l.ops = shift(l.ops, n)
+}
+
+// forget drops what has committed from the books of open entries.
+func (l *lead) forget(commit uint64) {
+	n := 0
+	for n < len(l.open) && l.open[n].Version.Seq <= commit {
+		e := l.open[n]
+		if l.flushed == e {
+			l.flushed = nil
+		} else if l.newest[string(e.Key)] == e {
+			delete(l.newest, string(e.Key))
+		}
+		n++
+	}
+	l.open = shift(l.open, n)
+}
+
+// shift drops the first n elements and keeps the array.
+func shift[T any](s []T, n int) []T {
+	if n == 0 {
+		return s
+	}
+	m := copy(s, s[n:])
+	clear(s[m:])
+	return s[:m]
+}
+
+// tick sends again what got lost, and looks who is silent and who has caught up.
+func (l *lead) tick(r *Replica) {
+	for _, p := range l.peers {
+		l.nudge(r, p)
+		l.consider(r, p)
+	}
+	l.reconfigure(r)
+	l.advance(r)
+}
+
+// reconfigure asks the managers for the configuration that the replicas'
+// behaviour calls for, until the epoch moves.
+func (l *lead) reconfigure(r *Replica) {
+	c := ring.Change{Partition: r.p, Epoch: l.epoch, Primary: r.self, By: r.self}
+	for _, id := range r.config.ISR {
+		if p := l.peer(id); p == nil || !p.silent {
+			c.ISR = append(c.ISR, id)
+		} else {
+			c.Reason = "a replica is silent"
+		}
+	}
+	for _, id := range r.config.Learners {
+		switch p := l.peer(id); {
+		case p.joining && p.complete && p.match >= p.joinAt && p.state == replicating && !p.silent:
+			c.ISR = append(c.ISR, id)
+			c.Reason = "a learner has caught up"
+		case p.silent && slices.Contains(l.asked, id):
+			c.Reason = "a learner fell silent"
+		default:
+			c.Learners = append(c.Learners, id)
+		}
+	}
+	if len(c.ISR) == len(r.config.ISR) && len(c.Learners) == len(r.config.Learners) {
+		return
+	}
+	same := l.ask != nil && slices.Equal(l.ask.ISR, c.ISR) && slices.Equal(l.ask.Learners, c.Learners)
+	if same && r.now-l.askedAt < r.o.AskAgain {
+		return
+	}
+	l.ask, l.askedAt = &c, r.now
+	for _, id := range c.ISR {
+		if !slices.Contains(l.asked, id) {
+			l.asked = append(l.asked, id)
+		}
+	}
+	r.emit(Ask{c})
+}
+
+func (l *lead) peer(id ring.NodeID) *peer {
+	for _, p := range l.peers {
+		if p.id == id {
+			return p
+		}
+	}
+	return nil
+}

@@ -1,0 +1,278 @@
+package replica
+
+import (
+	"bytes"
+	"slices"
+
+	"github.com/etolabo/kumofs/subjects"
+	"github.com/etolabo/kumofs/subjects/ring"
+)
+
+type peerState uint8
+
+const (
+	starting    peerState = iota // EpochStart is not answered
+	replicating                  // takes entries
+)
+
+// peer is a replica or learner as its primary knows it.
+type peer struct {
+	id      ring.NodeID
+	boot    ring.BootID // that answered EpochStart; only its answers count
+	learner bool
+	state   peerState
+	match   uint64 // it has all entries to here
+	next    uint64 // the first entry that was not sent
+	told    uint64 // the commit index that it was told
+	bytes   int    // of entries sent and not acknowledged, about
+
+	sentAt  int64 // when the newest unanswered message went
+	waiting int64 // since when something is unanswered; 0: nothing is
+	silent  bool
+
+	// Of learners.
+	restart  bool             // EpochStart tells it to begin anew
+	base     subjects.Version // after which it then begins
+	complete bool             // no ranges are missing
+	cursor   []byte
+	reading  bool // a range is being read
+	rangeAt  int64
+	joining  bool // its acknowledgement is required
+	joinAt   uint64
+}
+
+// start sends EpochStart.
+func (l *lead) start(r *Replica, p *peer) {
+	p.state, p.match, p.sentAt = starting, 0, r.now
+	r.send(p.id, &subjects.EpochStart{
+		Header: r.header(), Outline: slices.Clone(r.outline),
+		ISR: r.config.ISR, Learners: r.config.Learners, Restart: p.restart, Base: p.base,
+	}, true)
+}
+
+// epochReply makes a peer that promised the epoch take entries from the last
+// that it shares.
+func (r *Replica) epochReply(m *subjects.EpochReply) {
+	l := r.lead
+	if l == nil || m.Epoch != l.epoch {
+		return
+	}
+	p := l.peer(m.From.Store)
+	if p == nil || p.state != starting {
+		return
+	}
+	p.heard()
+	tail := m.Outline.Tail()
+	switch {
+	case m.Answer != subjects.AnswerOK || !r.outline.Holds(tail) || !l.reaches(r, tail.Seq):
+		if !p.learner {
+			p.silent = true // not in sync, whatever it was: a configuration without it
+			return
+		}
+		p.restart, p.base = true, r.outline.At(r.commit)
+		l.start(r, p)
+		return
+	case p.restart && !(m.Incomplete && tail == p.base):
+		return // an answer to the message before
+	}
+	p.restart = false
+	p.boot, p.state = m.From.Boot, replicating
+	p.match, p.next, p.bytes, p.told = tail.Seq, tail.Seq+1, 0, 0
+	p.complete, p.cursor, p.reading = !m.Incomplete, bytes.Clone(m.Cursor), false
+	if m.Incomplete && !p.learner {
+		p.silent = true
+		return
+	}
+	l.advance(r)
+}
+
+// reaches reports whether the log still has every entry after seq.
+func (l *lead) reaches(r *Replica, seq uint64) bool {
+	if seq >= r.tail.Seq || len(l.open) > 0 && seq+1 >= l.open[0].Version.Seq {
+		return true
+	}
+	_, ok := r.log.Entries(seq+1, 1)
+	return ok
+}
+
+// heard notes an answer.
+func (p *peer) heard() { p.waiting, p.silent = 0, false }
+
+// answered finds the peer that a message of this epoch came from, if it counts.
+func (r *Replica) answered(h *subjects.Header) *peer {
+	l := r.lead
+	if l == nil || h.Epoch != l.epoch {
+		return nil
+	}
+	p := l.peer(h.From.Store)
+	if p == nil || p.state == starting || h.From.Boot != p.boot {
+		return nil
+	}
+	return p
+}
+
+func (r *Replica) prepareReply(m *subjects.PrepareReply) {
+	if m.Answer == subjects.AnswerRefused {
+		r.refused(m)
+		return
+	}
+	p := r.answered(&m.Header)
+	if p == nil {
+		return
+	}
+	p.heard()
+	if m.Tail.Seq > p.match && m.Tail.Seq <= r.tail.Seq {
+		p.match = m.Tail.Seq
+		p.next = max(p.next, p.match+1)
+	}
+	if p.match+1 == p.next {
+		p.bytes = 0
+	} else {
+		p.waiting = r.now
+		p.bytes /= 2
+	}
+	if m.Answer == subjects.AnswerGap && p.match+1 < p.next {
+		p.next, p.bytes = p.match+1, 0
+	}
+	r.lead.advance(r)
+}
+
+// refused begins again with a peer that does not follow this epoch: it has
+// restarted, or never heard of it. One that promised a higher epoch means that
+// this lead is over, which the ring will say.
+func (r *Replica) refused(m *subjects.PrepareReply) {
+	l := r.lead
+	if l == nil || m.Epoch > l.epoch {
+		return
+	}
+	if p := l.peer(m.From.Store); p != nil && p.state == replicating {
+		if p.waiting == 0 {
+			p.waiting = r.now
+		}
+		p.joining = p.joining && slices.Contains(l.asked, p.id)
+		l.start(r, p)
+	}
+}
+
+// replicate sends each peer what it lacks, in one message.
+func (l *lead) replicate(r *Replica) {
+	for _, p := range l.peers {
+		if p.state != replicating {
+			continue
+		}
+		for p.next <= r.tail.Seq && p.bytes < r.o.Window {
+			if !l.sendFrom(r, p) {
+				break
+			}
+		}
+		if p.learner && !p.complete && !p.reading {
+			p.reading, p.rangeAt = true, r.now
+			r.emit(ReadRange{To: p.id, Epoch: l.epoch, From: p.cursor, Through: r.commit})
+		}
+	}
+}
+
+// sendFrom sends one message of entries from p.next on.
+func (l *lead) sendFrom(r *Replica, p *peer) bool {
+	var entries []*subjects.Entry
+	if len(l.open) > 0 && p.next >= l.open[0].Version.Seq {
+		entries = l.open[p.next-l.open[0].Version.Seq:]
+		size, n := 0, 0
+		for n < len(entries) && n < subjects.MaxEntries && (n == 0 || size+len(entries[n].Raw) <= subjects.MaxRange) {
+			size += len(entries[n].Raw)
+			n++
+		}
+		entries = slices.Clone(entries[:n]) // open is shifted in place
+		p.bytes += size
+	} else {
+		var ok bool
+		entries, ok = r.log.Entries(p.next, subjects.MaxRange)
+		if !ok {
+			// The log was trimmed beyond what this learner has.
+			p.restart, p.base = true, r.outline.At(r.commit)
+			l.start(r, p)
+			return false
+		}
+		if len(entries) == 0 {
+			return false
+		}
+		for _, e := range entries {
+			p.bytes += len(e.Raw)
+		}
+	}
+	m := &subjects.Prepare{Header: r.header(), Prev: entries[0].Prev, Entries: entries}
+	p.told, p.sentAt = r.commit, r.now
+	if p.waiting == 0 {
+		p.waiting = r.now
+	}
+	p.next = entries[len(entries)-1].Version.Seq + 1
+	r.send(p.id, m, false)
+	return true
+}
+
+// nudge sends again what went unanswered for too long.
+func (l *lead) nudge(r *Replica, p *peer) {
+	if p.state == starting {
+		if r.now-p.sentAt >= r.o.Resend {
+			l.start(r, p)
+		}
+		return
+	}
+	if p.match+1 < p.next && r.now-p.sentAt >= r.o.Resend {
+		p.next, p.bytes, p.sentAt = p.match+1, 0, r.now
+	}
+	if p.told < r.commit && p.next > r.tail.Seq {
+		p.told = r.commit
+		r.send(p.id, &subjects.Prepare{Header: r.header(), Prev: r.outline.At(p.match)}, false)
+	}
+	if p.reading && r.now-p.rangeAt >= 5*r.o.Resend {
+		p.reading = false
+	}
+}
+
+// consider decides whether a replica is silent and whether a learner is close.
+func (l *lead) consider(r *Replica, p *peer) {
+	if p.waiting != 0 && r.now-p.waiting >= r.o.Silence {
+		p.silent = true
+	}
+	if !p.learner || p.state != replicating || !p.complete {
+		return
+	}
+	if p.silent && !slices.Contains(l.asked, p.id) {
+		p.joining = false
+		return
+	}
+	if !p.joining && p.match+r.o.JoinLag >= r.tail.Seq {
+		p.joining, p.joinAt = true, r.tail.Seq
+	}
+}
+
+func (r *Replica) rangeRead(ev RangeRead) {
+	l := r.lead
+	if l == nil || ev.Epoch != l.epoch {
+		return
+	}
+	p := l.peer(ev.To)
+	if p == nil || p.state != replicating || p.complete || !bytes.Equal(p.cursor, ev.From) {
+		return
+	}
+	if ev.Err != nil {
+		r.emit(Fault{"read a range for a learner: " + ev.Err.Error()})
+		return // again after a while
+	}
+	r.send(p.id, &subjects.Range{
+		Header: r.header(), From: ev.From, To: ev.Next, Last: ev.Last, Through: ev.Through, Records: ev.Records,
+	}, false)
+}
+
+func (r *Replica) rangeReply(m *subjects.RangeReply) {
+	p := r.answered(&m.Header)
+	if p == nil || !p.learner || p.complete {
+		return
+	}
+	p.heard()
+	if m.Complete || bytes.Compare(m.Cursor, p.cursor) > 0 || m.Answer == subjects.AnswerGap {
+		p.complete, p.reading = m.Complete, false
+		p.cursor = bytes.Clone(m.Cursor)
+	}
+}

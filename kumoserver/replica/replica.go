@@ -1,0 +1,264 @@
+// Package replica is the replication protocol of one partition at one server:
+// a state machine into which events go and out of which effects come. It reads
+// no clock, opens nothing and sends nothing; time and messages are data.
+//
+// It is primary-backup replication whose configuration (epoch, primary, in-sync
+// replicas, learners) is agreed on elsewhere: after PacificA (Lin et al.,
+// MSR-TR-2008-25). A primary orders the writes of its partition in one log; an
+// entry commits when every in-sync replica has it; only committed entries
+// become visible. A new epoch begins with EpochStart: members promise it, cut
+// what the new primary does not share, and take the rest from it.
+package replica
+
+import (
+	"fmt"
+
+	"github.com/etolabo/kumofs/subjects"
+	"github.com/etolabo/kumofs/subjects/ring"
+)
+
+// State is what a store knows of a partition when the process begins.
+type State struct {
+	Promised   ring.Epoch
+	Outline    subjects.Outline // the last version of each epoch in the log
+	Commit     uint64           // entries to here are known committed
+	Incomplete bool             // ranges from Cursor on are missing
+	Cursor     []byte
+	// Unclean stores may have lost entries that they acknowledged; they
+	// promise, grant and lead nothing until they were copied anew.
+	Unclean bool
+}
+
+// Log is what the machine reads of its store. All effects of earlier steps have
+// been carried out when it is read.
+type Log interface {
+	// Entries returns entries from seq on, in order, at most about maxBytes of
+	// them but at least one if there is one; ok is false when the log no longer
+	// reaches back to seq.
+	Entries(from uint64, maxBytes int) (_ []*subjects.Entry, ok bool)
+	// Get returns the committed value of a key.
+	Get(key []byte) (_ subjects.Record, found bool, err error)
+}
+
+// Options are the times and bounds of a machine. Times are in nanoseconds.
+type Options struct {
+	// Silence is how long a message to a replica may go unanswered before the
+	// primary asks for a configuration without it.
+	Silence int64
+	// Resend is after how long an unanswered message is sent again.
+	Resend int64
+	// AskAgain is after how long an unanswered change request is repeated.
+	AskAgain int64
+	// Window is how many bytes of entries may be unacknowledged at one replica.
+	Window int
+	// Waiting is how many operations may wait for their commit; more are told
+	// to come again.
+	Waiting int
+	// JoinLag is how many entries a learner may lack when its acknowledgement
+	// becomes required.
+	JoinLag uint64
+}
+
+// Defaults are the options of a server.
+func Defaults() Options {
+	const ms = 1e6
+	return Options{Silence: 500 * ms, Resend: 200 * ms, AskAgain: 250 * ms, Window: 8 << 20, Waiting: 1 << 14, JoinLag: 64}
+}
+
+// Replica is the machine of one partition. It is owned by one goroutine.
+type Replica struct {
+	o    Options
+	p    ring.Partition
+	self ring.Process
+	log  Log
+
+	// What is in the log. The machine alone decides about it, and so knows it
+	// without asking the store.
+	promised   ring.Epoch
+	outline    subjects.Outline
+	tail       subjects.Version
+	durable    uint64 // own entries to here are as durable as the mode says
+	commit     uint64
+	incomplete bool
+	cursor     []byte
+	unclean    bool
+	clock      int64 // largest clock in the log, Unix milliseconds
+
+	config ring.Config
+	lead   *lead        // set while this process is primary of promised
+	leader ring.Process // whom EpochStart of promised came from
+	begun  begun        // the newest stream that this process began to take
+	ack    bool         // a PrepareReply is due at the end of the turn
+
+	handed int64 // when another primary was last asked for
+	now    int64
+	out    []Effect
+}
+
+// begun names a stream, so that a late repeat of its start is known.
+type begun struct {
+	epoch ring.Epoch
+	base  subjects.Version
+}
+
+// New returns the machine of partition p at process self.
+func New(p ring.Partition, self ring.Process, s State, log Log, o Options) *Replica {
+	outline := append(subjects.Outline(nil), s.Outline...)
+	if len(outline) == 0 && !s.Incomplete {
+		outline = subjects.Outline{{}} // an empty log, which is whole
+	}
+	r := &Replica{
+		o: o, p: p, self: self, log: log,
+		promised: s.Promised, outline: outline, tail: outline.Tail(), commit: s.Commit,
+		incomplete: s.Incomplete, cursor: s.Cursor, unclean: s.Unclean,
+	}
+	r.durable = r.tail.Seq
+	return r
+}
+
+// Step takes one event and returns what to do, in order. The slice is valid
+// until the next Step.
+func (r *Replica) Step(ev Event) []Effect {
+	clear(r.out)
+	r.out = r.out[:0]
+	switch ev := ev.(type) {
+	case *Propose:
+		r.propose(ev)
+	case *Expire:
+		r.expire(ev)
+	case Receive:
+		r.now = ev.Now
+		r.receive(ev.Msg)
+	case Logged:
+		r.logged(ev.Tail)
+	case Turn:
+		r.turn()
+	case Configure:
+		r.now = ev.Now
+		r.configure(ev.Config)
+	case RangeRead:
+		r.rangeRead(ev)
+	case Tick:
+		r.now = ev.Now
+		r.tick()
+	default:
+		panic(fmt.Sprintf("replica: unknown event %T", ev))
+	}
+	return r.out
+}
+
+func (r *Replica) receive(m any) {
+	switch m := m.(type) {
+	case *subjects.Prepare:
+		r.prepare(m)
+	case *subjects.PrepareReply:
+		r.prepareReply(m)
+	case *subjects.EpochStart:
+		r.epochStart(m)
+	case *subjects.EpochReply:
+		r.epochReply(m)
+	case *subjects.Range:
+		r.takeRange(m)
+	case *subjects.RangeReply:
+		r.rangeReply(m)
+	}
+}
+
+// configure takes the newest configuration from the ring.
+func (r *Replica) configure(c ring.Config) {
+	if c.Epoch <= r.config.Epoch {
+		return
+	}
+	r.config = c
+	if c.Primary == r.self {
+		r.takeLead()
+		return
+	}
+	r.stepDown()
+}
+
+// stepDown ends the lead. Operations that wait have an outcome that only the
+// next primary knows; their gateways ask again.
+func (r *Replica) stepDown() {
+	if r.lead == nil {
+		return
+	}
+	l := r.lead
+	r.lead = nil
+	r.emit(Serve{Epoch: l.epoch})
+	for _, op := range l.ops {
+		op.reply.Status, op.reply.Epoch, op.reply.Value = subjects.StatusNotPrimary, r.config.Epoch, nil
+		r.emit(Reply{op.id, op.reply})
+	}
+}
+
+func (r *Replica) emit(e Effect) { r.out = append(r.out, e) }
+
+func (r *Replica) send(to ring.NodeID, m Message, durable bool) {
+	r.emit(Send{To: to, Msg: m, Durable: durable})
+}
+
+// header begins each message of this process.
+func (r *Replica) header() subjects.Header {
+	return subjects.Header{Partition: r.p, Epoch: r.promised, From: r.self, Commit: r.commit}
+}
+
+// append takes an entry into the log.
+func (r *Replica) append(e *subjects.Entry) {
+	r.tail = e.Version
+	r.outline = r.outline.Add(e.Version)
+	r.clock = max(r.clock, e.Clock)
+	r.emit(Append{e})
+}
+
+// commitTo makes entries visible.
+func (r *Replica) commitTo(seq uint64) {
+	if seq > r.commit {
+		r.commit = seq
+		r.emit(Commit{seq})
+	}
+}
+
+// tick looks at what did not happen in time.
+func (r *Replica) tick() {
+	switch {
+	case r.lead != nil:
+		r.lead.tick(r)
+	case r.config.Primary == r.self && r.config.Epoch >= r.promised && r.now-r.handed >= r.o.AskAgain:
+		r.handOver()
+	}
+	r.turn()
+}
+
+// turn ends a batch of events: what they made necessary is sent once.
+func (r *Replica) turn() {
+	if r.lead != nil {
+		r.lead.replicate(r)
+		return
+	}
+	if r.ack {
+		r.ack = false
+		r.send(r.leader.Store, &subjects.PrepareReply{Header: r.header(), Answer: subjects.AnswerOK, Tail: r.tail}, true)
+	}
+}
+
+// Status is what a machine shows of itself.
+type Status struct {
+	Promised   ring.Epoch
+	Config     ring.Config
+	Tail       subjects.Version
+	Commit     uint64
+	Leading    bool
+	Serving    bool
+	Incomplete bool
+	Waiting    int // operations that wait for their commit
+}
+
+// Status returns a view for status pages and checks.
+func (r *Replica) Status() Status {
+	s := Status{Promised: r.promised, Config: r.config, Tail: r.tail, Commit: r.commit, Incomplete: r.incomplete}
+	if r.lead != nil {
+		s.Leading, s.Serving, s.Waiting = true, r.lead.serving, len(r.lead.ops)
+	}
+	return s
+}
