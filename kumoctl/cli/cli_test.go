@@ -118,7 +118,7 @@ func TestExitCodes(t *testing.T) {
 		{"run --unknown", nil, 2},
 		{"unknown", nil, 2},
 		{"run", cli.Usagef("no"), 2},
-		{"run", fmt.Errorf("ask: %w", cli.ErrUnreachable), 3},
+		{"run", fmt.Errorf("ask: %w", subjects.ErrUnavailable), 3},
 		{"run", fmt.Errorf("ask: %w", subjects.ErrTimeout), 4},
 		{"run", context.DeadlineExceeded, 4},
 	}

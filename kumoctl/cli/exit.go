@@ -23,9 +23,6 @@ const (
 	ExitTimedOut    = 4
 )
 
-// ErrUnreachable says that nobody answers at the addresses given.
-var ErrUnreachable = errors.New("unreachable")
-
 // UsageError is a command line that makes no sense.
 type UsageError struct{ Err error }
 
@@ -45,7 +42,7 @@ func ExitCode(err error) int {
 		return ExitDone
 	case errors.As(err, &usage):
 		return ExitUsage
-	case errors.Is(err, ErrUnreachable):
+	case errors.Is(err, subjects.ErrUnavailable):
 		return ExitUnreachable
 	case errors.Is(err, subjects.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
 		return ExitTimedOut

@@ -1,0 +1,102 @@
+// Kumoctl administers a cluster, and starts one on this machine:
+//
+//	go run ./kumoctl up
+//
+// There is a file for each command.
+package main
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/etolabo/kumofs/kumoctl/cli"
+	"github.com/etolabo/kumofs/subjects"
+)
+
+func main() {
+	args := os.Args[1:]
+	if len(args) > 0 && args[0] == "daemon" {
+		os.Exit(cli.Main(nil, args[1:]))
+	}
+	root := newRoot()
+	os.Exit(cli.Main(root, hostFirst(root, args)))
+}
+
+// global are the options of all commands.
+type global struct {
+	managers []string
+	cluster  string
+	output   string // table or json
+	timeout  time.Duration
+}
+
+func newRoot() *cobra.Command {
+	g := &global{cluster: subjects.DefaultCluster, output: "table", timeout: 5 * time.Second}
+	root := &cobra.Command{
+		Use:   "kumoctl [HOST[:PORT]] COMMAND",
+		Short: "Administer a kumofs cluster, or start one on this machine",
+		Long: `Administer a kumofs cluster, or start one on this machine (kumoctl up).
+
+HOST is a manager, or several with commas, by default localhost:19700.
+Data goes to standard output, talk to standard error. Exit codes: 0 done,
+1 failed, 2 wrong usage, 3 unreachable, 4 timed out.`,
+		PersistentPreRunE: func(*cobra.Command, []string) error { return g.check() },
+	}
+	pf := root.PersistentFlags()
+	pf.VarP(cli.Addrs{To: &g.managers, Port: cli.ManagerPort}, "manager", "m", "managers of the cluster (environment: KUMO_MANAGERS; default localhost)")
+	pf.StringVar(&g.cluster, "cluster", g.cluster, "name of the cluster")
+	pf.StringVarP(&g.output, "output", "o", g.output, "table, or json for programs")
+	cli.SecondsVarP(pf, &g.timeout, "timeout", "", "how long to wait for an answer")
+	root.AddCommand(
+		newStatus(g), newAttach(g, false), newAttach(g, true), newDetach(g, false), newDetach(g, true),
+		newReplace(g), newStat(g), newHash(g), newAssign(g), newDump(g), newVersion(g),
+	)
+	return root
+}
+
+func (g *global) check() error {
+	if g.output != "table" && g.output != "json" {
+		return cli.Usagef("-o %s: want table or json", g.output)
+	}
+	if g.timeout <= 0 {
+		return cli.Usagef("--timeout 0: want more")
+	}
+	if err := subjects.Cluster(g.cluster).Check(); err != nil {
+		return &cli.UsageError{Err: err}
+	}
+	if len(g.managers) == 0 {
+		to := cli.Addrs{To: &g.managers, Port: cli.ManagerPort}
+		if err := to.Set(os.Getenv("KUMO_MANAGERS")); err != nil {
+			return cli.Usagef("KUMO_MANAGERS: %w", err)
+		}
+	}
+	if len(g.managers) == 0 {
+		g.managers = []string{"localhost:19700"}
+	}
+	return nil
+}
+
+// hostFirst turns kumofs's order, kumoctl HOST COMMAND, into ours. A first
+// word that is no command is the host when a command follows it.
+func hostFirst(root *cobra.Command, args []string) []string {
+	if len(args) < 2 || strings.HasPrefix(args[0], "-") || isCommand(root, args[0]) {
+		return args
+	}
+	if !slices.ContainsFunc(args[1:], func(a string) bool { return isCommand(root, a) }) {
+		return args
+	}
+	return append([]string{"--manager", args[0]}, args[1:]...)
+}
+
+func isCommand(root *cobra.Command, word string) bool {
+	if word == "help" || word == "completion" || strings.HasPrefix(word, cobra.ShellCompRequestCmd) {
+		return true
+	}
+	return slices.ContainsFunc(root.Commands(), func(c *cobra.Command) bool {
+		return c.Name() == word || c.HasAlias(word)
+	})
+}
