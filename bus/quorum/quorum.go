@@ -1,0 +1,370 @@
+package quorum
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+const (
+	// DefaultHeartbeat and DefaultElection are the time-outs of Options. A leader that is killed is replaced within
+	// roughly 1.2 to 3 of them.
+	DefaultHeartbeat = 400 * time.Millisecond
+	DefaultElection  = 400 * time.Millisecond
+
+	// MaxCommand bounds a command, in bytes, so that it fits into a message of any bus with NATS's default limit.
+	MaxCommand = 512 << 10
+
+	// maxInFlight bounds the commands of this voter that are not decided. It stays well below trailingLogs: what a leader
+	// that is cut off has too much is then shorter than what every log keeps, see the note at trailingLogs.
+	maxInFlight = 256
+
+	// A snapshot is taken after so many entries, or so many bytes of them, looked at every snapshotLook.
+	snapshotEntries = 1024
+	snapshotBytes   = 4 << 20
+	snapshotLook    = 5 * time.Second
+	keptSnapshots   = 2
+
+	// trailingLogs are kept behind a snapshot, so that one who was away shortly needs no snapshot. It must be more than a
+	// voter can have too much: raft does not resolve a snapshot that ends inside such a tail.
+	trailingLogs = 1024
+
+	raftFile = "raft.db"
+)
+
+// Options says what Open needs. ID, Dir, Conn, Subject and Machine must be given.
+type Options struct {
+	// ID is this voter's name, which is its address as well: no dots, spaces or wildcards, since it is in subjects. It
+	// belongs to the folder, see "Who may vote" in the package's comment.
+	ID string
+	// Dir holds raft.db and snapshots/. It is made if absent.
+	Dir string
+	// Group is in every message; those of another group are refused. It may be empty, and must be the same for all.
+	Group string
+	Conn  Conn
+	// Subject says where a node takes messages of a kind: vote, prevote, append, heartbeat, snapshot, timeout, reply.
+	Subject func(node, rpc string) string
+	// Voters is the group to begin with, if Dir is new and holds nothing: every one of them may be started with the same
+	// set, this one included. If empty, a new folder waits until the group's leader adds it.
+	Voters  []string
+	Machine Machine
+	// Heartbeat is how long a follower does without its leader before it stands for election, and a leader without a
+	// majority before it steps down; heartbeats go ten times as often. Election is how long a candidate waits for votes.
+	Heartbeat, Election time.Duration
+	Log                 *slog.Logger
+	// Fault, if given, is called once when the log could not be written. This voter then takes no more part; since it is
+	// not known what is on disk, the process should end.
+	Fault func(error)
+}
+
+func (o *Options) check() error {
+	if err := checkID(o.ID); err != nil {
+		return err
+	}
+	switch {
+	case o.Dir == "":
+		return errors.New("no folder")
+	case o.Conn == nil:
+		return errors.New("no bus")
+	case o.Subject == nil:
+		return errors.New("no subjects")
+	case o.Machine == nil:
+		return errors.New("no machine")
+	}
+	seen := make(map[string]bool)
+	for _, v := range o.Voters {
+		if err := checkID(v); err != nil {
+			return err
+		}
+		if seen[v] {
+			return fmt.Errorf("voter %s is named twice", v)
+		}
+		seen[v] = true
+	}
+	if len(o.Voters) > 0 && !seen[o.ID] {
+		return fmt.Errorf("voters %v are without %s itself", o.Voters, o.ID)
+	}
+	if o.Heartbeat == 0 {
+		o.Heartbeat = DefaultHeartbeat
+	}
+	if o.Election == 0 {
+		o.Election = max(DefaultElection, o.Heartbeat)
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return nil
+}
+
+// checkID refuses names that cannot be a token of a subject.
+func checkID(id string) error {
+	if id == "" || strings.ContainsAny(id, ".*> \t\r\n") {
+		return fmt.Errorf("voter's name %q: must be one token of a subject", id)
+	}
+	return nil
+}
+
+// Quorum is one voter of a group. Its methods may be called from any goroutine.
+type Quorum struct {
+	opts  Options
+	log   *slog.Logger
+	store *store
+	fsm   *fsm
+	trans *transport
+	raft  *raft.Raft
+
+	events  chan raft.Observation
+	changes chan struct{}
+	slots   chan struct{}  // one per command that is not decided
+	moving  atomic.Int32   // leadership transfers under way
+	stop    chan struct{}  // closed when watch is to end
+	watched chan struct{}  // closed when watch has ended
+	calls   sync.WaitGroup // goroutines that wait for raft
+
+	mu       sync.Mutex
+	closed   chan struct{} // closed first: nothing new is begun
+	closing  bool
+	finished chan struct{} // closed when Close is done
+	closeErr error
+}
+
+// Open starts a voter with what its folder holds.
+func Open(o Options) (_ *Quorum, err error) {
+	if err := o.check(); err != nil {
+		return nil, fmt.Errorf("open quorum %s: %w", o.ID, err)
+	}
+	q := &Quorum{
+		opts: o, log: o.Log,
+		events: make(chan raft.Observation, 16), changes: make(chan struct{}, 1),
+		slots: make(chan struct{}, maxInFlight),
+		stop:  make(chan struct{}), watched: make(chan struct{}),
+		closed: make(chan struct{}), finished: make(chan struct{}),
+	}
+	defer func() {
+		if err != nil {
+			_ = q.Close()
+			err = fmt.Errorf("open quorum %s in %s: %w", o.ID, o.Dir, err)
+		}
+	}()
+	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
+		return nil, err
+	}
+	if q.store, err = openStore(filepath.Join(o.Dir, raftFile), q.fault); err != nil {
+		return nil, err
+	}
+	if q.trans, err = newTransport(&q.opts); err != nil {
+		return nil, err
+	}
+	if err := q.startRaft(); err != nil {
+		return nil, err
+	}
+	go q.watch()
+	if err := q.trans.start(); err != nil {
+		return nil, err
+	}
+	return q, nil
+}
+
+// startRaft starts raft on the store. Damage to the file shows in reading it, as a panic at worst; both become errors.
+func (q *Quorum) startRaft() (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("read the log: %w: %v", ErrDamaged, p)
+		}
+	}()
+	logger := newRaftLogger(q.log)
+	if err := sweepSnapshots(q.opts.Dir); err != nil {
+		return err
+	}
+	snaps, err := raft.NewFileSnapshotStoreWithLogger(q.opts.Dir, keptSnapshots, logger)
+	if err != nil {
+		return fmt.Errorf("open snapshots: %w", err)
+	}
+	if err := q.bootstrap(snaps); err != nil {
+		return err
+	}
+	cache, err := raft.NewLogCache(maxInFlight, q.store)
+	if err != nil {
+		return fmt.Errorf("make log cache: %w", err)
+	}
+	q.fsm = &fsm{machine: q.opts.Machine, snapshotted: func() { q.store.written.Store(0) }}
+	c := raft.DefaultConfig()
+	c.LocalID = raft.ServerID(q.opts.ID)
+	c.Logger = logger
+	c.HeartbeatTimeout = q.opts.Heartbeat
+	c.ElectionTimeout = q.opts.Election
+	c.LeaderLeaseTimeout = q.opts.Heartbeat // the longest allowed: a short stall of the machine deposes nobody
+	c.SnapshotInterval = snapshotLook
+	c.SnapshotThreshold = snapshotEntries
+	c.TrailingLogs = trailingLogs
+	c.ShutdownOnRemove = false // a voter that was removed may be added again
+	c.NoLegacyTelemetry = true
+	r, err := raft.NewRaft(c, q.fsm, cache, q.store, snaps, q.trans)
+	if err != nil {
+		if q.fsm.restoreErr != nil { // neither error is passed on by raft
+			err = fmt.Errorf("%w: %w", err, q.fsm.restoreErr)
+		}
+		if q.store.damaged.Load() {
+			err = fmt.Errorf("%w: %w", ErrDamaged, err)
+		}
+		return fmt.Errorf("start raft: %w", err)
+	}
+	q.raft = r
+	r.RegisterObserver(raft.NewObserver(q.events, false, func(o *raft.Observation) bool {
+		switch o.Data.(type) {
+		case raft.LeaderObservation, raft.RaftState:
+			return true
+		}
+		return false
+	}))
+	q.fsm.reached(r.AppliedIndex())
+	q.trans.in.snaps.setApplied(r.AppliedIndex, q.fsm.reached)
+	q.trans.in.setView(r)
+	return nil
+}
+
+// sweepSnapshots removes what a process that was killed left unfinished.
+func sweepSnapshots(dir string) error {
+	left, err := filepath.Glob(filepath.Join(dir, "snapshots", "*.tmp"))
+	if err != nil {
+		return fmt.Errorf("look for unfinished snapshots: %w", err)
+	}
+	for _, path := range left {
+		if err := os.RemoveAll(path); err != nil {
+			return fmt.Errorf("remove unfinished snapshot: %w", err)
+		}
+	}
+	return nil
+}
+
+// bootstrap writes the first entry of a new log, which names the voters and is the same for all of them. Unlike
+// raft.BootstrapCluster it finishes what a killed process began. A term that is there already is kept: there may be a vote
+// in it.
+func (q *Quorum) bootstrap(snaps raft.SnapshotStore) error {
+	if len(q.opts.Voters) == 0 {
+		return nil
+	}
+	last, err := q.store.LastIndex()
+	if err != nil {
+		return fmt.Errorf("look for a log: %w", err)
+	}
+	files, err := snaps.List()
+	if err != nil {
+		return fmt.Errorf("look for snapshots: %w", err)
+	}
+	if last > 0 || len(files) > 0 {
+		return nil
+	}
+	var c raft.Configuration
+	for _, v := range slices.Sorted(slices.Values(q.opts.Voters)) {
+		c.Servers = append(c.Servers, raft.Server{Suffrage: raft.Voter, ID: raft.ServerID(v), Address: raft.ServerAddress(v)})
+	}
+	currentTerm := []byte("CurrentTerm")
+	if _, err := q.store.GetUint64(currentTerm); err != nil {
+		if err := q.store.SetUint64(currentTerm, 1); err != nil {
+			return err
+		}
+	}
+	return q.store.StoreLog(&raft.Log{Index: 1, Term: 1, Type: raft.LogConfiguration, Data: raft.EncodeConfiguration(c)})
+}
+
+// fault tells the owner that the log could not be written.
+func (q *Quorum) fault(err error) {
+	q.log.Error("log could not be written; this voter takes no more part", "error", err)
+	if q.opts.Fault != nil {
+		q.opts.Fault(err)
+	}
+}
+
+// watch passes changes of leader on, and takes a snapshot when the log grows large with few entries.
+func (q *Quorum) watch() {
+	defer close(q.watched)
+	look := time.NewTicker(snapshotLook)
+	defer look.Stop()
+	for {
+		select {
+		case <-q.stop:
+			return
+		case <-q.events:
+			select {
+			case q.changes <- struct{}{}:
+			default:
+			}
+		case <-look.C:
+			if q.store.written.Load() < snapshotBytes {
+				continue
+			}
+			if err := q.raft.Snapshot().Error(); err != nil && !errors.Is(err, raft.ErrNothingNewToSnapshot) {
+				q.log.Info("snapshot not taken", "error", err)
+			}
+		}
+	}
+}
+
+// drainWait bounds how long Close waits for commands under way, and for raft's answers to them.
+const drainWait = 2 * time.Second
+
+// Close stops this voter. Calls under way return ErrClosed. It may be called twice.
+func (q *Quorum) Close() error {
+	q.mu.Lock()
+	if q.closing {
+		q.mu.Unlock()
+		<-q.finished
+		return q.closeErr
+	}
+	q.closing = true
+	close(q.closed)
+	q.mu.Unlock()
+	defer close(q.finished)
+
+	if q.raft != nil {
+		// Raft forgets to answer some of what it holds when it is shut down, so it is given the time to answer before.
+		q.drained()
+		down := q.raft.Shutdown()
+		_ = q.trans.Close() // fails what raft's goroutines wait for
+		if err := down.Error(); err != nil {
+			q.closeErr = fmt.Errorf("close quorum %s: %w", q.opts.ID, err)
+		}
+		if !q.drained() {
+			q.log.Warn("raft left calls unanswered")
+		}
+		close(q.stop)
+		<-q.watched
+	} else if q.trans != nil {
+		_ = q.trans.Close()
+	}
+	if q.store != nil {
+		if err := q.store.close(); err != nil && q.closeErr == nil {
+			q.closeErr = fmt.Errorf("close quorum %s: %w", q.opts.ID, err)
+		}
+	}
+	return q.closeErr
+}
+
+// drained waits for the goroutines of calls, at most drainWait.
+func (q *Quorum) drained() bool {
+	done := make(chan struct{})
+	go func() {
+		q.calls.Wait()
+		close(done)
+	}()
+	timer := time.NewTimer(drainWait)
+	defer timer.Stop()
+	select {
+	case <-done:
+		return true
+	case <-timer.C:
+		return false
+	}
+}
