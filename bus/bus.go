@@ -1,0 +1,271 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+)
+
+// Options are those of a member of the mesh.
+type Options struct {
+	Name           string   // unique in the mesh; no dots or spaces, e.g. "10-0-0-1-19800"
+	Mesh           string   // the mesh's name; members of another mesh are refused
+	Listen         string   // host:port for clients; port 0 takes a free one
+	Advertise      string   // host:port as clients see it; empty: Listen; port 0: the one bound
+	RouteListen    string   // host:port for routes; port 0 takes a free one
+	RouteAdvertise string   // host:port as other members see it; empty: RouteListen
+	Routes         []string // host:port of members to connect to; the rest is gossip; may name this one
+	MaxPayload     int32    // bytes in a message; default DefaultMaxPayload; the same in all of a mesh
+	Log            *slog.Logger
+}
+
+// DialOptions are those of a client of the mesh.
+type DialOptions struct {
+	Name       string   // shown in the servers' connection lists
+	URLs       []string // host:port of members, any of which will do
+	MaxPayload int32    // bytes in a message; default DefaultMaxPayload
+	Log        *slog.Logger
+}
+
+// Bus is a connection to the mesh. Its methods may be called from any
+// goroutine.
+type Bus struct {
+	name       string
+	log        *slog.Logger
+	maxPayload int
+	srv        *server.Server // nil in a client
+	clientAddr string
+	routeAddr  string
+	nc         *nats.Conn
+	ncClosed   chan struct{}      // closed when nc has told that it is closed
+	cancelDial context.CancelFunc // ends attempts to connect
+	connected  atomic.Bool
+	slowLog    limiter
+	frameLog   limiter
+	refused    atomic.Uint64
+	dropped    atomic.Uint64
+
+	stateMu sync.Mutex // held while states are told, so that they hear in order
+
+	mu      sync.Mutex
+	heard   bool // nc has reported a state
+	closing bool
+	closed  chan struct{} // closed when Close is done; nil before it
+	states  []func(bool)
+	urls    map[string]bool
+	subs    map[*Sub]struct{}
+	callers map[*Caller]struct{}
+	stops   map[*service]struct{}
+}
+
+// Open starts a member of the mesh. A port that cannot be opened is a
+// *ListenError. Open does not wait for routes to other members.
+func Open(o Options) (_ *Bus, err error) {
+	b := newBus(o.Name, o.Log, o.MaxPayload)
+	o.Log, o.MaxPayload = b.log, int32(b.maxPayload)
+	defer func() {
+		if err != nil {
+			b.Close()
+		}
+	}()
+	if b.srv, err = startServer(o); err != nil {
+		return nil, err
+	}
+	clientPort := b.srv.Addr().(*net.TCPAddr).Port
+	b.clientAddr = seenAs(o.Advertise, o.Listen, clientPort)
+	b.routeAddr = seenAs(o.RouteAdvertise, o.RouteListen, b.srv.ClusterAddr().Port)
+	err = b.connect(o.Name, nil, nats.InProcessServer(b.srv))
+	if err != nil {
+		return nil, fmt.Errorf("connect to own bus member %s: %w", o.Name, err)
+	}
+	return b, nil
+}
+
+// Dial makes a client of the mesh. Each address is tried once before it
+// returns, for at most a second each; when none answers, it goes on trying in
+// the background until Close.
+func Dial(o DialOptions) (*Bus, error) {
+	if len(o.URLs) == 0 {
+		return nil, errors.New("dial bus: no address given")
+	}
+	b := newBus(o.Name, o.Log, o.MaxPayload)
+	urls, err := natsURLs(o.URLs)
+	if err != nil {
+		return nil, fmt.Errorf("dial bus: %w", err)
+	}
+	for _, u := range o.URLs {
+		b.urls[u] = true
+	}
+	if err := b.connect(o.Name, urls, nats.RetryOnFailedConnect(true)); err != nil {
+		b.Close()
+		return nil, fmt.Errorf("dial bus at %v: %w", o.URLs, err)
+	}
+	return b, nil
+}
+
+func newBus(name string, log *slog.Logger, maxPayload int32) *Bus {
+	if log == nil {
+		log = discardLog()
+	}
+	if maxPayload <= 0 {
+		maxPayload = DefaultMaxPayload
+	}
+	return &Bus{
+		name:       name,
+		log:        log,
+		maxPayload: int(maxPayload),
+		ncClosed:   make(chan struct{}),
+		cancelDial: func() {},
+		urls:       make(map[string]bool),
+		subs:       make(map[*Sub]struct{}),
+		callers:    make(map[*Caller]struct{}),
+		stops:      make(map[*service]struct{}),
+	}
+}
+
+// connect makes the bus's own connection.
+func (b *Bus) connect(name string, urls []string, opt nats.Option) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	b.cancelDial = cancel
+	opts := append(clientOptions(ctx, name, b.setConnected), opt,
+		nats.ErrorHandler(b.asyncError),
+		nats.ClosedHandler(func(*nats.Conn) { close(b.ncClosed) }))
+	nc, err := dialNATS(urls, opts)
+	if err != nil {
+		return err
+	}
+	b.nc = nc
+	// The connection may have been lost again already; then it has said so.
+	b.mu.Lock()
+	if !b.heard {
+		b.connected.Store(nc.IsConnected())
+	}
+	b.mu.Unlock()
+	return nil
+}
+
+// setConnected is told by nc, one call after the other.
+func (b *Bus) setConnected(up bool) {
+	b.stateMu.Lock()
+	defer b.stateMu.Unlock()
+	b.mu.Lock()
+	b.heard = true
+	changed := b.connected.Swap(up) != up
+	states := b.states
+	b.mu.Unlock()
+	if !changed {
+		return
+	}
+	for _, f := range states {
+		f(up)
+	}
+}
+
+// asyncError is told of what goes wrong behind our back.
+func (b *Bus) asyncError(_ *nats.Conn, s *nats.Subscription, err error) {
+	if errors.Is(err, nats.ErrSlowConsumer) && s != nil {
+		b.dropped.Add(1)
+		if b.slowLog.allow(logPeriod) {
+			b.log.Warn("bus: receiver is too slow, messages were dropped", "subject", s.Subject)
+		}
+		return
+	}
+	if b.slowLog.allow(logPeriod) {
+		b.log.Warn("bus: connection trouble", "err", err)
+	}
+}
+
+// Connected tells whether there is a connection to the mesh. A member is
+// always connected, to itself; see Peers.
+func (b *Bus) Connected() bool { return b.connected.Load() }
+
+// OnState calls f now with the present state, and whenever the connection
+// comes or goes. f must not block, and must not call OnState.
+func (b *Bus) OnState(f func(connected bool)) {
+	b.stateMu.Lock()
+	defer b.stateMu.Unlock()
+	b.mu.Lock()
+	b.states = append(b.states[:len(b.states):len(b.states)], f)
+	up := b.connected.Load()
+	b.mu.Unlock()
+	f(up)
+}
+
+// Name is the name given to Open or Dial.
+func (b *Bus) Name() string { return b.name }
+
+// MaxPayload is the size in bytes of the largest message.
+func (b *Bus) MaxPayload() int { return b.maxPayload }
+
+// ClientAddr is the host:port that clients dial; empty in a client.
+func (b *Bus) ClientAddr() string { return b.clientAddr }
+
+// RouteAddr is the host:port that other members dial; empty in a client.
+func (b *Bus) RouteAddr() string { return b.routeAddr }
+
+// Peers names the members that this one has routes to; none in a client. It
+// takes the server's locks, so ask now and then and not per message.
+func (b *Bus) Peers() []string {
+	if b.srv == nil {
+		return nil
+	}
+	return peerNames(b.srv)
+}
+
+// Stats counts what went wrong since the start.
+type Stats struct {
+	RefusedFrames uint64 // malformed, of another version or of another cluster
+	Overflows     uint64 // times that a subscription's queue began to overflow
+}
+
+// Stats returns the counters.
+func (b *Bus) Stats() Stats {
+	return Stats{RefusedFrames: b.refused.Load(), Overflows: b.dropped.Load()}
+}
+
+// AddURLs tells a client of more members that it may connect to. It does not
+// leave the one that it is connected to.
+func (b *Bus) AddURLs(urls []string) {
+	if b.srv != nil {
+		return
+	}
+	b.mu.Lock()
+	var fresh []string
+	for _, u := range urls {
+		if !b.urls[u] {
+			fresh = append(fresh, u)
+		}
+	}
+	closing := b.closing
+	b.mu.Unlock()
+	if len(fresh) == 0 || closing {
+		return
+	}
+	var pool []string
+	for _, u := range fresh {
+		more, err := natsURLs([]string{u})
+		if err != nil {
+			b.log.Warn("bus: address ignored", "err", err)
+		}
+		pool = append(pool, more...)
+	}
+	for _, s := range b.nc.ServerPool() {
+		pool = append(pool, s.URL.String())
+	}
+	if err := b.nc.SetServerPool(pool); err != nil {
+		b.log.Warn("bus: addresses ignored", "err", err)
+		return
+	}
+	b.mu.Lock()
+	for _, u := range fresh {
+		b.urls[u] = true
+	}
+	b.mu.Unlock()
+}

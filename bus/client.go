@@ -1,0 +1,96 @@
+package bus
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// How connections to a member behave.
+const (
+	dialTimeout = time.Second
+	// A member that died without a word is noticed after three intervals. One
+	// that is merely busy answers a PING late, hence not shorter.
+	dialPingInterval = 500 * time.Millisecond
+	// A write that a member does not take blocks the goroutines that send.
+	flushTimeout = time.Second
+	// Reconnects are tried for ever, at first soon and then at this pace.
+	reconnectFirst = 20 * time.Millisecond
+	reconnectMax   = time.Second
+	drainTimeout   = time.Second
+)
+
+// clientOptions are those of every connection. onState is called from one
+// goroutine whenever the connection comes or goes. Cancelling ctx ends an
+// attempt to connect.
+func clientOptions(ctx context.Context, name string, onState func(up bool)) []nats.Option {
+	return []nats.Option{
+		nats.Name(name),
+		nats.SetCustomDialer(&dialer{ctx}),
+		nats.Timeout(dialTimeout),
+		nats.ReconnectBufSize(-1), // a message that waits for a connection is late already
+		nats.MaxReconnects(-1),
+		nats.CustomReconnectDelay(reconnectDelay),
+		nats.FlusherTimeout(flushTimeout),
+		nats.ReconnectOnFlusherError(),
+		nats.PingInterval(dialPingInterval),
+		nats.MaxPingsOutstanding(maxPingsOut),
+		nats.DrainTimeout(drainTimeout),
+		nats.ConnectHandler(func(*nats.Conn) { onState(true) }),
+		nats.ReconnectHandler(func(*nats.Conn) { onState(true) }),
+		nats.DisconnectErrHandler(func(*nats.Conn, error) { onState(false) }),
+	}
+}
+
+// dialNATS connects. Without URLs, opts name an in-process server.
+func dialNATS(urls []string, opts []nats.Option) (*nats.Conn, error) {
+	o := nats.GetDefaultOptions()
+	o.Servers = urls
+	for _, opt := range opts {
+		if err := opt(&o); err != nil {
+			return nil, err
+		}
+	}
+	return o.Connect()
+}
+
+// natsURLs turns host:port into what nats.go wants.
+func natsURLs(addrs []string) ([]string, error) {
+	urls := make([]string, len(addrs))
+	for i, a := range addrs {
+		host, port, err := net.SplitHostPort(a)
+		if err != nil {
+			return nil, fmt.Errorf("bus address %q: %w", a, err)
+		}
+		if host == "" {
+			host = "127.0.0.1"
+		}
+		urls[i] = "nats://" + net.JoinHostPort(host, port)
+	}
+	return urls, nil
+}
+
+// reconnectDelay is how long to wait after all addresses were tried n times:
+// doubling, and drawn at random from the upper half, so that the clients of a
+// member that returns do not come all at once.
+func reconnectDelay(n int) time.Duration {
+	d := reconnectMax
+	if n < 7 {
+		d = min(d, reconnectFirst<<n)
+	}
+	return d/2 + rand.N(d/2)
+}
+
+// dialer dials until its context ends. nats.go holds the connection's lock
+// while it dials, so that Close would wait for the dial.
+type dialer struct{ ctx context.Context }
+
+// Dial implements nats.CustomDialer.
+func (d *dialer) Dial(network, addr string) (net.Conn, error) {
+	nd := net.Dialer{Timeout: dialTimeout}
+	return nd.DialContext(d.ctx, network, addr)
+}

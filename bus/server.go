@@ -1,0 +1,205 @@
+package bus
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+// How the embedded servers behave.
+const (
+	// A route that was cut without a word is noticed after three intervals;
+	// NATS's own default takes 84 s.
+	routePingInterval = 250 * time.Millisecond
+	maxPingsOut       = 2
+	// A client that vanished holds its subscriptions for three intervals.
+	clientPingInterval = 5 * time.Second
+	// A connection whose peer takes nothing for so long, or that has so much
+	// waiting to be written, is dropped.
+	writeDeadline = 5 * time.Second
+	maxPending    = 64 << 20
+
+	startTimeout = 5 * time.Second
+)
+
+// DefaultMaxPayload is the size in bytes of the largest message: a value of
+// 1 MiB and what travels with it. (NATS's own default is 1 MiB.)
+const DefaultMaxPayload = 1<<20 + 64<<10
+
+// startServer starts the embedded server and returns when its ports are open.
+func startServer(o Options) (_ *server.Server, err error) {
+	so, err := serverOptions(o)
+	if err != nil {
+		return nil, err
+	}
+	if err := probe("client", o.Listen); err != nil {
+		return nil, err
+	}
+	if err := probe("route", o.RouteListen); err != nil {
+		return nil, err
+	}
+	srv, err := server.NewServer(so)
+	if err != nil {
+		return nil, fmt.Errorf("start bus member %s: %w", o.Name, err)
+	}
+	defer func() {
+		if err != nil {
+			srv.Shutdown()
+			srv.WaitForShutdown()
+		}
+	}()
+	logger := newServerLog(o.Log)
+	srv.SetLoggerV2(logger, false, false, false)
+	srv.Start()
+	if !srv.ReadyForConnections(startTimeout) {
+		return nil, startError(o, logger)
+	}
+	return srv, nil
+}
+
+// startError tells why the server did not open its ports. They were free a
+// moment ago, so that most likely somebody else was quicker.
+func startError(o Options, l *serverLog) error {
+	if err := probe("client", o.Listen); err != nil {
+		return err
+	}
+	if err := probe("route", o.RouteListen); err != nil {
+		return err
+	}
+	return fmt.Errorf("start bus member %s: not ready after %s: %s", o.Name, startTimeout, l.fatal())
+}
+
+// serverOptions turns our options into NATS's.
+func serverOptions(o Options) (*server.Options, error) {
+	if o.Name == "" || strings.ContainsAny(o.Name, ". \t*>") {
+		return nil, fmt.Errorf("bus member name %q: must not be empty or have dots, spaces, * or >", o.Name)
+	}
+	if o.Mesh == "" || strings.ContainsAny(o.Mesh, " \t") {
+		return nil, fmt.Errorf("mesh name %q: must not be empty or have spaces", o.Mesh)
+	}
+	host, port, err := splitListen(o.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("client address %q: %w", o.Listen, err)
+	}
+	routeHost, routePort, err := splitListen(o.RouteListen)
+	if err != nil {
+		return nil, fmt.Errorf("route address %q: %w", o.RouteListen, err)
+	}
+	so := &server.Options{
+		ServerName:      o.Name,
+		Host:            host,
+		Port:            port,
+		ClientAdvertise: o.Advertise,
+		NoLog:           true, // no log file: serverLog is set instead
+		NoSigs:          true,
+		NoSystemAccount: true,
+		MaxPayload:      o.MaxPayload,
+		MaxPending:      maxPending,
+		WriteDeadline:   writeDeadline,
+		PingInterval:    clientPingInterval,
+		MaxPingsOut:     maxPingsOut,
+		// One hung receiver must not slow the sender down for all the others:
+		// what is meant for it is dropped instead.
+		NoFastProducerStall:   true,
+		ConnectErrorReports:   60,
+		ReconnectErrorReports: 60,
+		Cluster: server.ClusterOpts{
+			Name:      o.Mesh,
+			Host:      routeHost,
+			Port:      routePort,
+			Advertise: o.RouteAdvertise,
+			// Explicit routes are tried for ever; this is for gossiped ones.
+			ConnectRetries: math.MaxInt32,
+			// All our traffic is in one account, and an account uses one
+			// connection of a pool.
+			PoolSize:      1,
+			Compression:   server.CompressionOpts{Mode: server.CompressionOff},
+			PingInterval:  routePingInterval,
+			MaxPingsOut:   maxPingsOut,
+			WriteDeadline: writeDeadline,
+		},
+	}
+	for _, r := range o.Routes {
+		if _, _, err := net.SplitHostPort(r); err != nil {
+			return nil, fmt.Errorf("route %q: %w", r, err)
+		}
+		so.Routes = append(so.Routes, &url.URL{Scheme: "nats-route", Host: r})
+	}
+	return so, nil
+}
+
+// splitListen splits a listen address; port 0 becomes NATS's "any free port".
+func splitListen(addr string) (host string, port int, err error) {
+	host, p, err := net.SplitHostPort(addr)
+	if err != nil {
+		return "", 0, err
+	}
+	port, err = strconv.Atoi(p)
+	if err != nil || port < 0 || port > math.MaxUint16 {
+		return "", 0, fmt.Errorf("bad port %q", p)
+	}
+	if port == 0 {
+		port = server.RANDOM_PORT
+	}
+	if host == "" {
+		host = server.DEFAULT_HOST
+	}
+	return host, port, nil
+}
+
+// probe opens and closes a listener, since NATS only logs why it cannot listen.
+func probe(what, addr string) error {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return &ListenError{What: what, Addr: addr, Err: err}
+	}
+	if err := l.Close(); err != nil {
+		return &ListenError{What: what, Addr: addr, Err: err}
+	}
+	return nil
+}
+
+// seenAs is the address that others use: the advertised one, with the port
+// that was bound where it names none.
+func seenAs(advertise, listen string, port int) string {
+	addr := advertise
+	if addr == "" {
+		addr = listen
+	}
+	host, p, err := net.SplitHostPort(addr)
+	if err != nil {
+		host, p = addr, "0"
+	}
+	if p == "0" {
+		p = strconv.Itoa(port)
+	}
+	return net.JoinHostPort(host, p)
+}
+
+// peerNames lists the members that srv has routes to.
+func peerNames(srv *server.Server) []string {
+	rz, err := srv.Routez(nil)
+	if err != nil {
+		return nil
+	}
+	seen := make(map[string]bool, len(rz.Routes))
+	var names []string
+	for _, r := range rz.Routes {
+		if r.RemoteName != "" && !seen[r.RemoteName] {
+			seen[r.RemoteName] = true
+			names = append(names, r.RemoteName)
+		}
+	}
+	return names
+}
+
+// discardLog is used where no logger is given.
+func discardLog() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
