@@ -1,0 +1,300 @@
+package rebalance
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/etolabo/kumofs/subjects/ring"
+)
+
+// State is what the leader knows about a node's newest process.
+type State uint8
+
+// A node that the leader has not heard yet, in its first moments, is Unknown: it
+// is given nothing, and nothing is taken from it.
+const (
+	Unknown State = iota
+	Up
+	Down
+)
+
+// Status is a node's state, with the process that it belongs to.
+type Status struct {
+	State State
+	Boot  ring.BootID
+	// Resting nodes were just taken out of a configuration as silent although
+	// they are up; they are given no new copies for a moment.
+	Resting bool
+}
+
+// View is what Reconcile decides from.
+type View struct {
+	Table *ring.Table
+	Nodes map[ring.NodeID]Status
+	// Learners is how many copies may be under way at a time to one node, and
+	// from one primary.
+	Learners int
+	// Shifts is how many partitions may change their primary in this round only
+	// for the sake of balance.
+	Shifts int
+	// FailoverOnly keeps partitions served and starts no moves.
+	FailoverOnly bool
+}
+
+// Outcome is what Reconcile decided.
+type Outcome struct {
+	Changes []ring.Change
+	Shifts  int              // of View.Shifts, used
+	Stuck   []ring.Partition // without a primary, and nobody in sync is up
+}
+
+// Reconcile returns the next change of each partition that needs one, in one
+// round; the next round goes on from the table that these make. In order of
+// urgency: a first configuration, a new primary for one that is gone, dead
+// members out; copies to wished nodes that lack them, fewest copies first;
+// surplus copies out once the wished ones are in sync; at last, and only while
+// nothing else is to be done, each partition's lead to its wished primary.
+//
+// A fixed point is reached when every partition is on its wished nodes, as far
+// as they are up.
+func Reconcile(v View) Outcome {
+	r := reconciler{View: v, leads: map[ring.NodeID]int{}}
+	for _, c := range v.Table.Partitions {
+		if c.Epoch > 0 && r.alive(c.Primary) {
+			r.leads[c.Primary.Store]++
+		}
+	}
+	r.drafts = make([]draft, v.Table.Size())
+	for p, c := range v.Table.Partitions {
+		r.drafts[p] = draft{Config: c}
+		if c.Epoch == 0 {
+			r.first(ring.Partition(p))
+		} else {
+			r.repair(ring.Partition(p))
+		}
+	}
+	if !v.FailoverOnly {
+		r.startCopies()
+		settled := r.settled()
+		for p := range r.drafts {
+			r.tidy(&r.drafts[p], settled)
+		}
+	}
+	return r.outcome()
+}
+
+type reconciler struct {
+	View
+	leads  map[ring.NodeID]int // live primaries per node, this round's included
+	drafts []draft
+	shifts int
+	stuck  []ring.Partition
+}
+
+// draft is a partition's configuration in the making. Lists are replaced, never
+// written to.
+type draft struct {
+	ring.Config
+	changed bool
+	loss    bool
+	reason  string
+}
+
+func (d *draft) because(reason string) {
+	d.changed = true
+	if d.reason == "" {
+		d.reason = reason
+	}
+}
+
+func (r *reconciler) outcome() Outcome {
+	out := Outcome{Shifts: r.shifts, Stuck: r.stuck}
+	for p, d := range r.drafts {
+		if d.changed {
+			out.Changes = append(out.Changes, ring.Change{
+				Partition: ring.Partition(p), Epoch: d.Epoch, Primary: d.Primary,
+				ISR: d.ISR, Learners: d.Learners, Reason: d.reason, Loss: d.loss,
+			})
+		}
+	}
+	return out
+}
+
+func (v View) up(id ring.NodeID) bool   { return v.Nodes[id].State == Up }
+func (v View) down(id ring.NodeID) bool { return v.Nodes[id].State == Down }
+
+// alive reports whether a process may still run: it was heard, or not yet missed.
+func (v View) alive(p ring.Process) bool {
+	s := v.Nodes[p.Store]
+	return s.State == Unknown || s.State == Up && s.Boot == p.Boot
+}
+
+func (v View) process(id ring.NodeID) ring.Process {
+	return ring.Process{Store: id, Boot: v.Nodes[id].Boot}
+}
+
+// first makes the first configuration: nothing is stored yet, so that all
+// wished nodes are in sync.
+func (r *reconciler) first(p ring.Partition) {
+	d := &r.drafts[p]
+	isr := filter(d.Target, r.up)
+	if len(isr) == 0 || r.FailoverOnly {
+		return
+	}
+	d.ISR = isr
+	d.Primary = r.process(r.pick(p, d.Target, isr))
+	r.leads[d.Primary.Store]++
+	d.because("first configuration")
+}
+
+// repair takes out who is dead or unclean, and finds a new primary if the
+// primary is gone.
+func (r *reconciler) repair(p ring.Partition) {
+	d := &r.drafts[p]
+	clean := func(id ring.NodeID) bool { return !slices.Contains(d.Unclean, id) }
+	if !r.alive(d.Primary) {
+		able := filter(d.ISR, func(id ring.NodeID) bool { return r.up(id) && clean(id) })
+		if len(able) == 0 {
+			// With nobody clean and all of them heard, the best that is left leads.
+			if all := filter(d.ISR, r.up); len(all) < len(d.ISR) || slices.ContainsFunc(d.ISR, clean) {
+				r.stuck = append(r.stuck, p)
+				return
+			}
+			able, d.loss = d.ISR, true
+		}
+		d.Primary = r.process(r.pick(p, d.Target, able))
+		r.leads[d.Primary.Store]++
+		d.because("the primary is gone")
+	}
+	isr := filter(d.ISR, func(id ring.NodeID) bool {
+		return id == d.Primary.Store || !r.down(id) && (d.loss || clean(id))
+	})
+	if len(isr) < len(d.ISR) {
+		d.ISR = isr
+		d.because("a replica is gone")
+	}
+	if r.FailoverOnly {
+		return
+	}
+	learners := filter(d.Learners, func(id ring.NodeID) bool {
+		return !r.down(id) && (len(d.Target) == 0 || slices.Contains(d.Target, id))
+	})
+	if len(learners) < len(d.Learners) {
+		d.Learners = learners
+		d.because("a copy is given up")
+	}
+}
+
+// pick chooses who leads among nodes that may: the wished primary, otherwise the
+// one with fewest leads, wished nodes first.
+func (r *reconciler) pick(p ring.Partition, target, able []ring.NodeID) ring.NodeID {
+	if len(target) > 0 && slices.Contains(able, target[0]) {
+		return target[0]
+	}
+	wished := func(id ring.NodeID) int {
+		if slices.Contains(target, id) {
+			return 0
+		}
+		return 1
+	}
+	return slices.MinFunc(able, func(a, b ring.NodeID) int {
+		return cmp.Or(cmp.Compare(wished(a), wished(b)), cmp.Compare(r.leads[a], r.leads[b]), cmp.Compare(a, b))
+	})
+}
+
+// startCopies makes learners of wished nodes, within the limits, where fewest
+// copies are left first.
+func (r *reconciler) startCopies() {
+	to, from := map[ring.NodeID]int{}, map[ring.NodeID]int{}
+	order := make([]int, 0, len(r.drafts))
+	for p := range r.drafts {
+		d := &r.drafts[p]
+		for _, id := range d.Learners {
+			to[id]++
+			from[d.Primary.Store]++
+		}
+		if d.Epoch > 0 && len(r.missing(d)) > 0 {
+			order = append(order, p)
+		}
+	}
+	slices.SortStableFunc(order, func(a, b int) int {
+		return cmp.Compare(len(r.drafts[a].ISR), len(r.drafts[b].ISR))
+	})
+	for _, p := range order {
+		d := &r.drafts[p]
+		if !r.up(d.Primary.Store) || r.Table.Paused && len(d.ISR) >= len(d.Target) {
+			continue
+		}
+		for _, id := range r.missing(d) {
+			if r.Nodes[id].Resting || to[id] >= r.Learners || from[d.Primary.Store] >= r.Learners {
+				continue
+			}
+			to[id]++
+			from[d.Primary.Store]++
+			d.Learners = append(slices.Clone(d.Learners), id)
+			d.because("a copy is wished")
+		}
+	}
+}
+
+// missing lists wished nodes that are up and hold no copy, complete or not.
+func (r *reconciler) missing(d *draft) []ring.NodeID {
+	return filter(d.Target, func(id ring.NodeID) bool { return r.up(id) && !d.Holds(id) })
+}
+
+// settled reports whether all copies that can be had are there.
+func (r *reconciler) settled() bool {
+	if len(r.stuck) > 0 {
+		return false
+	}
+	for p := range r.drafts {
+		if d := &r.drafts[p]; d.changed || len(d.Learners) > 0 || len(r.missing(d)) > 0 && !r.Table.Paused {
+			return false
+		}
+	}
+	return true
+}
+
+// tidy takes surplus copies out, the primary's last, and brings the lead home.
+func (r *reconciler) tidy(d *draft, settled bool) {
+	if d.changed || d.Epoch == 0 || len(d.Target) == 0 || !r.alive(d.Primary) {
+		return
+	}
+	spare := len(filter(d.ISR, r.up)) - len(d.Target)
+	surplus := filter(d.ISR, func(id ring.NodeID) bool { return !slices.Contains(d.Target, id) })
+	followers := filter(surplus, func(id ring.NodeID) bool { return id != d.Primary.Store })
+	switch {
+	case spare > 0 && len(followers) > 0:
+		out := followers[max(0, len(followers)-spare):]
+		d.ISR = filter(d.ISR, func(id ring.NodeID) bool { return !slices.Contains(out, id) })
+		d.because("a surplus copy goes")
+	case spare > 0 && len(surplus) > 0:
+		r.shift(d, "the primary is to leave")
+	case settled && !r.Table.Paused:
+		r.shift(d, "the lead goes to the wished primary")
+	}
+}
+
+// shift moves the lead to the first wished node that is in sync.
+func (r *reconciler) shift(d *draft, reason string) {
+	able := filter(d.Target, func(id ring.NodeID) bool {
+		return r.up(id) && d.HasISR(id) && !slices.Contains(d.Unclean, id)
+	})
+	leaves := !slices.Contains(d.Target, d.Primary.Store)
+	if len(able) == 0 || able[0] == d.Primary.Store || able[0] != d.Target[0] && !leaves || r.shifts >= r.Shifts {
+		return
+	}
+	r.shifts++
+	d.Primary = r.process(able[0])
+	d.because(reason)
+}
+
+func filter(ids []ring.NodeID, keep func(ring.NodeID) bool) []ring.NodeID {
+	var out []ring.NodeID
+	for _, id := range ids {
+		if keep(id) {
+			out = append(out, id)
+		}
+	}
+	return out
+}

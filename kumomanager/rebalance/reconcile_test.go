@@ -1,0 +1,421 @@
+package rebalance
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/etolabo/kumofs/subjects/ring"
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+)
+
+// world is a cluster whose primaries obey: they certify learners that are up and
+// ask that silent backups be taken out. Time is rounds.
+type world struct {
+	t       *rapid.T
+	table   *ring.Table
+	nodes   map[ring.NodeID]Status
+	whole   []map[ring.NodeID]bool // partition → stores that hold all acknowledged entries
+	crashed map[ring.NodeID]bool   // machines that went down hard: unclean when they return
+	boots   ring.BootID
+}
+
+func newWorld(t *rapid.T, partitions, replicas, servers int) *world {
+	w := &world{t: t, nodes: map[ring.NodeID]Status{}, whole: make([]map[ring.NodeID]bool, partitions), crashed: map[ring.NodeID]bool{}}
+	w.apply(ring.Command{Init: &ring.Init{Cluster: "k", ClusterID: 1, Partitions: partitions, Replicas: replicas}})
+	for i := range servers {
+		w.start(ring.NodeID(i + 1))
+	}
+	return w
+}
+
+// apply applies a command of which no change may be refused, and checks that no
+// change gives the lead to a store that lacks acknowledged entries.
+func (w *world) apply(c ring.Command) {
+	w.t.Helper()
+	next, res, err := w.table.Apply(c)
+	if err != nil || len(res.Refused) > 0 {
+		w.t.Fatalf("%+v: %v, refused %+v", c, err, res.Refused)
+	}
+	for _, p := range res.Done {
+		old, now := w.table.Partitions[p], next.Partitions[p]
+		if old.Epoch == 0 || w.whole[p] == nil {
+			w.whole[p] = set(now.ISR)
+		} else if !w.whole[p][now.Primary.Store] && !now.Loss {
+			w.t.Fatalf("partition %d: %v leads without the data: %+v after %+v", p, now.Primary.Store, now, old)
+		}
+		if now.Loss {
+			w.whole[p] = map[ring.NodeID]bool{now.Primary.Store: true}
+		}
+		for _, id := range now.ISR { // writes go on: only who is in sync holds all
+			w.whole[p][id] = true
+		}
+		for id := range w.whole[p] {
+			if !now.HasISR(id) {
+				delete(w.whole[p], id)
+			}
+		}
+	}
+	w.table = next
+}
+
+func set(ids []ring.NodeID) map[ring.NodeID]bool {
+	m := map[ring.NodeID]bool{}
+	for _, id := range ids {
+		m[id] = true
+	}
+	return m
+}
+
+func (w *world) start(id ring.NodeID) {
+	w.boots++
+	w.nodes[id] = Status{State: Up, Boot: w.boots}
+	n := ring.Node{ID: id, Boot: w.boots, Name: fmt.Sprint("n", uint64(id)), Unclean: w.crashed[id]}
+	delete(w.crashed, id)
+	w.apply(ring.Command{Seen: []ring.Node{n}})
+}
+
+func (w *world) kill(id ring.NodeID, hard bool) {
+	s := w.nodes[id]
+	if s.State != Up {
+		return
+	}
+	w.nodes[id] = Status{State: Down, Boot: s.Boot}
+	w.crashed[id] = w.crashed[id] || hard
+	w.apply(ring.Command{Down: []ring.Process{{Store: id, Boot: s.Boot}}})
+}
+
+func (w *world) servers() (out []Server) {
+	for _, n := range w.table.Nodes {
+		if n.Attached {
+			out = append(out, Server{ID: n.ID, Zone: n.Zone})
+		}
+	}
+	return out
+}
+
+// replan attaches or detaches and places the partitions anew.
+func (w *world) replan(c ring.Command) {
+	if c.Attach != nil || c.Detach != nil {
+		w.apply(c)
+	}
+	if ts := Targets(w.table, w.servers()); len(ts) > 0 && len(w.servers()) > 0 {
+		w.apply(ring.Command{Target: ts})
+	}
+}
+
+func (w *world) view() View {
+	return View{Table: w.table, Nodes: w.nodes, Learners: 4, Shifts: 4}
+}
+
+// round lets the managers decide once and the primaries answer. It reports
+// whether anything happened.
+func (w *world) round(diligence func() bool) bool {
+	before := w.table
+	if out := Reconcile(w.view()); len(out.Changes) > 0 {
+		w.apply(ring.Command{Change: out.Changes})
+	}
+	for p, c := range w.table.Partitions {
+		if c.Epoch == 0 || w.nodes[c.Primary.Store] != (Status{State: Up, Boot: c.Primary.Boot}) || !w.reachable(c) {
+			continue
+		}
+		for _, id := range c.Learners {
+			if w.nodes[id].State == Up && diligence() {
+				w.ask(p, c, ring.Change{Primary: c.Primary, ISR: append(slices.Clone(c.ISR), id), Learners: filter(c.Learners, func(o ring.NodeID) bool { return o != id })})
+				break
+			}
+		}
+	}
+	return w.table != before
+}
+
+// reachable: to certify a learner takes all that are in sync.
+func (w *world) reachable(c ring.Config) bool {
+	return len(filter(c.ISR, func(id ring.NodeID) bool { return w.nodes[id].State != Up })) == 0
+}
+
+func (w *world) ask(p int, old ring.Config, c ring.Change) {
+	c.Partition, c.Epoch = ring.Partition(p), old.Epoch
+	judged, why := Judge(w.view(), old.Primary, c)
+	if why != "" {
+		w.t.Fatalf("refused: %s: %+v", why, c)
+	}
+	w.apply(ring.Command{Change: []ring.Change{judged}})
+}
+
+func always() bool { return true }
+
+// rest runs rounds until nothing happens any more.
+func (w *world) rest() {
+	w.t.Helper()
+	limit := 40 + 12*w.table.Size()
+	for range limit {
+		if !w.round(always) {
+			return
+		}
+	}
+	w.t.Fatalf("still changing after %d rounds: %+v", limit, Reconcile(w.view()))
+}
+
+// checkFull: every partition is where it is wished, and led so.
+func (w *world) checkFull() {
+	w.t.Helper()
+	leads := map[ring.NodeID]int{}
+	for _, s := range w.servers() {
+		leads[s.ID] = 0
+	}
+	for p, c := range w.table.Partitions {
+		if len(w.servers()) == 0 {
+			return
+		}
+		if !cmp.Equal(set(c.ISR), set(c.Target)) || len(c.Learners) > 0 || !w.table.Alive(c.Primary) || c.Primary.Store != c.Target[0] || len(c.Unclean) > 0 {
+			w.t.Fatalf("partition %d is not as wished: %+v", p, c)
+		}
+		leads[c.Primary.Store]++
+	}
+	even(w.t, "leads", leads)
+}
+
+// event does one thing to the cluster.
+func (w *world) event() {
+	ids := make([]ring.NodeID, 0, len(w.nodes))
+	for _, n := range w.table.Nodes {
+		ids = append(ids, n.ID)
+	}
+	id := rapid.SampledFrom(ids).Draw(w.t, "node")
+	switch rapid.IntRange(0, 9).Draw(w.t, "event") {
+	case 0, 1, 2:
+		w.kill(id, false)
+	case 3:
+		w.kill(id, true)
+	case 4, 5, 6:
+		w.start(id) // also over a running process: a quick restart
+	case 7:
+		w.replan(ring.Command{Attach: []ring.NodeID{id}})
+	case 8:
+		if len(w.servers()) > 1 {
+			w.replan(ring.Command{Detach: []ring.NodeID{id}})
+		}
+	case 9: // the leader changes: for a moment it has not heard everybody
+		for _, id := range ids {
+			if rapid.Bool().Draw(w.t, "unknown") && w.nodes[id].State == Up {
+				w.nodes[id] = Status{State: Unknown, Boot: w.nodes[id].Boot}
+			}
+		}
+	}
+}
+
+func TestReconcileReachesAFixedPoint(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		servers := rapid.IntRange(1, 7).Draw(t, "servers")
+		w := newWorld(t, 1<<rapid.IntRange(0, 5).Draw(t, "partitions"), rapid.IntRange(1, 4).Draw(t, "replicas"), servers)
+		var all []ring.NodeID
+		for i := range rapid.IntRange(1, servers).Draw(t, "attached") {
+			all = append(all, ring.NodeID(i+1))
+		}
+		w.replan(ring.Command{Attach: all})
+		for range rapid.IntRange(0, 25).Draw(t, "events") {
+			w.event()
+			for range rapid.IntRange(0, 3).Draw(t, "rounds") {
+				w.round(func() bool { return rapid.Bool().Draw(t, "done") })
+			}
+			for id, s := range w.nodes { // whoever was unknown is heard or missed
+				if s.State == Unknown {
+					w.nodes[id] = Status{State: Up, Boot: s.Boot}
+				}
+			}
+		}
+		for _, n := range w.table.Nodes {
+			if w.nodes[n.ID].State != Up {
+				w.start(n.ID)
+			}
+		}
+		w.rest()
+		w.checkFull()
+		epochs := w.table.Revision
+		if w.rest(); w.table.Revision != epochs {
+			t.Fatal("a fixed point is not fixed")
+		}
+	})
+}
+
+// cluster is a world at rest with all servers attached.
+func cluster(t *rapid.T, partitions, replicas, servers int) *world {
+	w := newWorld(t, partitions, replicas, servers)
+	var all []ring.NodeID
+	for i := range servers {
+		all = append(all, ring.NodeID(i+1))
+	}
+	w.replan(ring.Command{Attach: all})
+	w.rest()
+	w.checkFull()
+	return w
+}
+
+func TestFailoverIsOneRoundAndEven(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		servers := rapid.IntRange(3, 8).Draw(t, "servers")
+		w := cluster(t, 128, 3, servers)
+		dead := []ring.NodeID{1, 2}[:rapid.IntRange(1, 2).Draw(t, "dead")]
+		for _, id := range dead {
+			w.kill(id, false)
+		}
+		w.round(func() bool { return false })
+		leads := map[ring.NodeID]int{}
+		for p, c := range w.table.Partitions {
+			if !w.table.Alive(c.Primary) {
+				t.Fatalf("partition %d has no primary: %+v", p, c)
+			}
+			for _, id := range c.ISR {
+				if slices.Contains(dead, id) {
+					t.Fatalf("partition %d still counts on the dead: %+v", p, c)
+				}
+			}
+			leads[c.Primary.Store]++
+		}
+		for id, n := range leads {
+			if want := 128 / (servers - len(dead)); n > want+want/3+3 {
+				t.Errorf("%v leads %d partitions, %d would be even", id, n, want)
+			}
+		}
+	})
+}
+
+func TestFullRestartKeepsPrimaries(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := cluster(t, 32, 3, 4)
+		before := w.table
+		for id, s := range w.nodes {
+			w.nodes[id] = Status{State: Unknown, Boot: s.Boot}
+		}
+		if w.round(always) {
+			t.Fatal("something was decided before anybody was heard")
+		}
+		for _, id := range rapid.Permutation([]ring.NodeID{1, 2, 3, 4}).Draw(t, "order") {
+			w.start(id)
+			w.round(always)
+		}
+		for p, c := range w.table.Partitions {
+			if o := before.Partitions[p]; c.Primary.Store != o.Primary.Store || c.Epoch != o.Epoch+1 || !cmp.Equal(c.ISR, o.ISR) {
+				t.Fatalf("partition %d changed for no reason: %+v to %+v", p, o, c)
+			}
+		}
+	})
+}
+
+func TestAllUncleanLeadWithLoss(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := cluster(t, 8, 3, 3)
+		for _, id := range []ring.NodeID{1, 2, 3} {
+			s := w.nodes[id]
+			w.crashed[id] = true
+			w.nodes[id] = Status{State: Down, Boot: s.Boot}
+			w.apply(ring.Command{Down: []ring.Process{{Store: id, Boot: s.Boot}}})
+		}
+		order := rapid.Permutation([]ring.NodeID{1, 2, 3}).Draw(t, "order")
+		for _, id := range order[:2] {
+			w.start(id)
+			w.round(always)
+			if out := Reconcile(w.view()); len(out.Changes) > 0 || len(out.Stuck) != 8 {
+				t.Fatalf("an unclean store was used while one has not reported: %+v", out)
+			}
+		}
+		w.start(order[2])
+		w.rest()
+		for _, c := range w.table.Partitions {
+			if !c.Loss {
+				t.Fatal("possible loss is not recorded")
+			}
+		}
+		w.checkFull()
+	})
+}
+
+func TestWitnessPlansNothing(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := cluster(t, 16, 2, 3)
+		w.kill(3, false)
+		w.round(always)
+		w.start(3)
+		v := w.view()
+		v.FailoverOnly = true
+		if out := Reconcile(v); len(out.Changes) > 0 {
+			t.Fatalf("a move was begun: %+v", out.Changes)
+		}
+	})
+}
+
+func TestLimits(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := cluster(t, 128, 3, 3)
+		w.start(4)
+		w.replan(ring.Command{Attach: []ring.NodeID{4}})
+		out := Reconcile(w.view())
+		if len(out.Changes) != 4 {
+			t.Fatalf("%d copies begun towards one node, want 4", len(out.Changes))
+		}
+		settings := true
+		w.apply(ring.Command{Settings: &ring.Settings{Paused: &settings}})
+		if out := Reconcile(w.view()); len(out.Changes) > 0 {
+			t.Fatalf("moves while paused: %+v", out)
+		}
+		w.kill(2, false)
+		w.round(always)
+		w.start(2)
+		if out := Reconcile(w.view()); len(out.Changes) == 0 {
+			t.Fatal("a lost copy is not restored while moves are paused")
+		}
+	})
+}
+
+func TestJudge(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := cluster(t, 1, 3, 3)
+		c := w.table.Partitions[0]
+		p, b1, b2 := c.ISR[0], c.ISR[1], c.ISR[2]
+		if p != c.Primary.Store {
+			t.Skip()
+		}
+		alone := ring.Change{Epoch: c.Epoch, Primary: c.Primary, ISR: []ring.NodeID{p}}
+		got, why := Judge(w.view(), c.Primary, alone)
+		if why != "" || got.Primary.Store == p || got.Epoch != c.Epoch || !cmp.Equal(set(got.ISR), set([]ring.NodeID{b1, b2})) {
+			t.Fatalf("%+v %s: a primary that hears nobody keeps the lead", got, why)
+		}
+		two := ring.Change{Epoch: c.Epoch, Primary: c.Primary, ISR: []ring.NodeID{p, b1}}
+		if got, why := Judge(w.view(), c.Primary, two); why != "" || !cmp.Equal(got.ISR, two.ISR) || got.By != c.Primary {
+			t.Fatalf("%+v %s", got, why)
+		}
+		w.nodes[b1], w.nodes[b2] = Status{State: Down}, Status{State: Down}
+		if got, why := Judge(w.view(), c.Primary, alone); why != "" || !cmp.Equal(got.ISR, alone.ISR) {
+			t.Fatalf("%+v %s: the dead are counted on", got, why)
+		}
+		for _, other := range []ring.Process{{}, {Store: b1, Boot: 1}, {Store: p, Boot: 99}} {
+			if _, why := Judge(w.view(), other, alone); why == "" {
+				t.Fatalf("%v may ask", other)
+			}
+		}
+	})
+}
+
+func BenchmarkReconcile(b *testing.B) {
+	table := &ring.Table{Replicas: 3, Partitions: make([]ring.Config, 1<<14)}
+	nodes := map[ring.NodeID]Status{}
+	var servers []Server
+	for i := range 100 {
+		id := ring.NodeID(i + 1)
+		table.Nodes = append(table.Nodes, ring.Node{ID: id, Boot: 1, Up: true})
+		nodes[id] = Status{State: Up, Boot: 1}
+		servers = append(servers, Server{ID: id})
+	}
+	for i, target := range Plan(servers, 3, make(Placement, 1<<14), nil) {
+		table.Partitions[i] = ring.Config{Epoch: 1, Primary: ring.Process{Store: target[0], Boot: 1}, ISR: target, Target: target}
+	}
+	nodes[7] = Status{State: Down, Boot: 1}
+	b.ReportAllocs()
+	for b.Loop() {
+		if out := Reconcile(View{Table: table, Nodes: nodes, Learners: 8, Shifts: 8}); len(out.Changes) < 300 {
+			b.Fatal(len(out.Changes))
+		}
+	}
+}
