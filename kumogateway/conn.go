@@ -1,0 +1,401 @@
+package kumogateway
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/etolabo/kumofs/kumogateway/memcache"
+	"github.com/etolabo/kumofs/subjects"
+)
+
+// conn is one client's connection. Requests are numbered as they come; ring
+// holds those from head to tail, whose answers leave in that order.
+type conn struct {
+	g   *Gateway
+	nc  net.Conn
+	raw syscall.RawConn
+
+	mu      sync.Mutex
+	changed sync.Cond // an answer came, output left, or the connection broke
+	waits   bool      // the reader waits for changed
+	ring    []*op     // a power of two
+	head    uint64
+	tail    uint64
+	free    []*op
+	marks   [64]uint16 // outstanding operations by their hash's upper bits
+	asked   int        // bytes of outstanding requests
+	parked  int        // bytes of answers that wait for their turn
+	guess   int        // bytes that the next answer may have
+	spoiled bool       // an error took the place of the rest of a list's answer
+	out     []byte     // answers that can leave
+	spare   []byte     // the buffer that out was before
+	written int        // bytes of out that are with the writer
+	writing bool       // somebody writes
+	broken  bool       // nothing can be written any more
+	writer  sync.WaitGroup
+	stats   counters
+
+	// The rest belongs to the reader.
+	closing bool // Close was called; guarded by mu
+	parser  memcache.TextParser
+	buf     []byte
+	r, w    int // what of buf is not parsed yet
+	small   int // reads since a large buffer was needed
+	key     []byte
+}
+
+const (
+	readBuffer = 16 << 10
+	// A larger buffer is kept for keepFills reads that do not need it, if it
+	// has at most keepRead bytes.
+	keepRead  = 256 << 10
+	keepFills = 64
+	// keepBody is the largest request in bytes whose buffer is used again.
+	keepBody = 16 << 10
+	// keepOut is the largest buffer of answers in bytes that is used again.
+	keepOut = 64 << 10
+	// flushFor is how long a client that ended its half may take for the rest.
+	flushFor = 30 * time.Second
+	// lingerFor is how long, and lingerBytes how many bytes, a connection that
+	// we close is still read, so that the last answer is not lost to a reset.
+	lingerFor   = 500 * time.Millisecond
+	lingerBytes = 1 << 20
+)
+
+func newConn(g *Gateway, nc net.Conn) (*conn, error) {
+	c := &conn{
+		g: g, nc: nc,
+		parser: memcache.TextParser{MaxValue: g.o.MaxItemSize},
+		ring:   make([]*op, 8),
+		// Until sizes are known, answers are taken to be large, so that a first
+		// burst cannot fill the memory.
+		guess: g.o.MaxBuffered / 64,
+	}
+	c.changed.L = &c.mu
+	sc, ok := nc.(syscall.Conn)
+	if !ok {
+		return nil, errors.New("connection without a file descriptor")
+	}
+	raw, err := sc.SyscallConn()
+	c.raw = raw
+	return c, err
+}
+
+// serve reads requests until the connection ends, and returns when everything
+// that it started has ended too.
+func (c *conn) serve() {
+	err := c.read()
+	c.mu.Lock()
+	if err != nil && !errors.Is(err, io.EOF) {
+		c.broken = c.broken || !c.closing
+	}
+	c.mu.Unlock()
+	// A client that closed only its half, as nc does, gets its answers.
+	c.nc.SetWriteDeadline(time.Now().Add(c.g.o.OpTimeout + flushFor))
+	c.flush()
+	c.await(func() bool { return c.head == c.tail && (c.broken || !c.writing && len(c.out) == 0) })
+	c.writer.Wait()
+	if err == nil {
+		c.linger()
+	}
+	c.nc.Close()
+}
+
+// linger ends our half and waits a moment for the client to end its own.
+func (c *conn) linger() {
+	if t, ok := c.nc.(*net.TCPConn); ok && t.CloseWrite() == nil {
+		c.nc.SetReadDeadline(time.Now().Add(lingerFor))
+		io.CopyN(io.Discard, c.nc, lingerBytes)
+	}
+}
+
+// shut makes the connection end once what is outstanding has been answered.
+func (c *conn) shut() {
+	c.mu.Lock()
+	c.closing = true
+	c.mu.Unlock()
+	c.nc.SetReadDeadline(time.Unix(1, 0))
+}
+
+// abort ends the connection at once.
+func (c *conn) abort() {
+	c.mu.Lock()
+	c.fail()
+	c.mu.Unlock()
+}
+
+// read parses and executes requests. It returns nil when we are to close the
+// connection, and otherwise why it cannot be read.
+func (c *conn) read() error {
+	c.buf = c.g.buffers.Get().(*readBuf)[:]
+	defer func() {
+		if len(c.buf) == readBuffer {
+			c.g.buffers.Put((*readBuf)(c.buf))
+		}
+		c.buf = nil
+	}()
+	if err := c.fill(); err != nil {
+		return err
+	}
+	if memcache.Sniff(c.buf[c.r]) != memcache.SyntaxText {
+		c.answer(&memcache.Request{Op: memcache.OpError, Close: true}, memcache.Reply{Status: memcache.StatusNoSyntax})
+		return nil
+	}
+	var req memcache.Request
+	for {
+		n, ok := c.parser.Next(c.buf[c.r:c.w], &req)
+		c.r += n
+		if ok {
+			if !c.execute(&req) || req.Close {
+				return nil
+			}
+			continue
+		}
+		c.flush()
+		if err := c.fill(); err != nil {
+			return err
+		}
+	}
+}
+
+// fill reads more, into a buffer that is large enough for the parser to go on.
+func (c *conn) fill() error {
+	need := max(c.parser.Want(), c.w-c.r+1)
+	switch {
+	case c.r == c.w:
+		c.r, c.w = 0, 0
+		if len(c.buf) != readBuffer && need <= readBuffer {
+			if c.small++; c.small == keepFills || len(c.buf) > keepRead {
+				c.buf = c.g.buffers.Get().(*readBuf)[:]
+			}
+		}
+	case c.r+need > len(c.buf):
+		c.w = copy(c.buf, c.buf[c.r:c.w])
+		c.r = 0
+	}
+	if need > len(c.buf) {
+		grown := make([]byte, max(need, 2*len(c.buf)))
+		copy(grown, c.buf[c.r:c.w])
+		c.w -= c.r
+		c.r = 0
+		if len(c.buf) == readBuffer {
+			c.g.buffers.Put((*readBuf)(c.buf))
+		}
+		c.buf, c.small = grown, 0
+	}
+	for {
+		if err := c.deadline(); err != nil {
+			return err
+		}
+		n, err := c.nc.Read(c.buf[c.w:])
+		if n > 0 {
+			c.w += n
+			c.mu.Lock()
+			c.stats.bytesRead += uint64(n)
+			c.mu.Unlock()
+			return nil
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) && c.keep() {
+			continue
+		}
+		if err == nil {
+			err = io.ErrNoProgress
+		}
+		return err
+	}
+}
+
+// deadline sets the time until which the client may be silent.
+func (c *conn) deadline() error {
+	if c.g.o.IdleTimeout == 0 {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closing { // its deadline has been set
+		return nil
+	}
+	return c.nc.SetReadDeadline(time.Now().Add(c.g.o.IdleTimeout))
+}
+
+// keep tells whether a silent connection stays open: its client may be waiting
+// for an answer of ours.
+func (c *conn) keep() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closing || c.broken {
+		return false
+	}
+	if c.head == c.tail && !c.writing {
+		c.stats.idleKicks++
+		return false
+	}
+	return true
+}
+
+// await blocks the reader until the condition, which is asked with mu held.
+func (c *conn) await(cond func() bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for !cond() {
+		c.pause()
+	}
+}
+
+// pause blocks the reader until something changed. Output that was left for
+// later leaves first, since the change may depend on it. Called with mu held.
+func (c *conn) pause() {
+	if len(c.out) > 0 && !c.writing && !c.broken {
+		c.write()
+		return
+	}
+	c.waits = true
+	c.changed.Wait()
+	c.waits = false
+}
+
+// reserve waits for room and takes the next place in the order of answers, for
+// a request that weighs size bytes. A request on a key also waits until no
+// operation is outstanding that it must not overtake: the lanes keep no order
+// between attempts, so that what a client sent first is done first only if it
+// is waited for. It returns nil if the connection is broken.
+func (c *conn) reserve(r *memcache.Request, size int, keyed bool, hash uint64, verb subjects.Verb) *op {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for !c.broken && (!c.room(size) || keyed && c.conflict(hash, verb != 0)) {
+		c.pause()
+	}
+	if c.broken {
+		return nil
+	}
+	if c.tail-c.head == uint64(len(c.ring)) {
+		grown := make([]*op, 2*len(c.ring))
+		for i := c.head; i < c.tail; i++ {
+			grown[i&uint64(len(grown)-1)] = c.at(i)
+		}
+		c.ring = grown
+	}
+	var o *op
+	if n := len(c.free); n > 0 {
+		o = c.free[n-1]
+		c.free = c.free[:n-1]
+	} else {
+		o = &op{r: c.g.router, owner: c}
+	}
+	o.req = *r
+	o.req.Key, o.req.Value, o.req.Args = nil, nil, nil
+	o.size, o.hash, o.verb = size, hash, verb
+	c.asked += size
+	if keyed {
+		c.marks[mark(hash)]++
+	}
+	c.ring[c.tail&uint64(len(c.ring)-1)] = o
+	c.tail++
+	return o
+}
+
+// at returns the operation of a number. Called with mu held, as are the next.
+func (c *conn) at(i uint64) *op { return c.ring[i&uint64(len(c.ring)-1)] }
+
+// room tells whether one more request fits the bounds. One always does, once
+// what was printed has left.
+func (c *conn) room(size int) bool {
+	o, open := &c.g.o, int(c.tail-c.head)
+	answers := len(c.out) + c.written + c.parked
+	if open == 0 {
+		return answers <= o.MaxBuffered
+	}
+	return open < o.MaxOutstanding && c.asked+size <= o.MaxBuffered && answers+open*c.guess <= o.MaxBuffered
+}
+
+// conflict tells whether an operation on the same key is outstanding, and one
+// of the two writes.
+func (c *conn) conflict(hash uint64, write bool) bool {
+	if c.marks[mark(hash)] == 0 {
+		return false
+	}
+	for i := c.head; i < c.tail; i++ {
+		if o := c.at(i); !o.done && o.hash == hash && (write || o.write()) {
+			return true
+		}
+	}
+	return false
+}
+
+func mark(hash uint64) uint64 { return hash >> 58 }
+
+// finish implements owner.
+func (c *conn) finish(o *op, a *memcache.Reply) {
+	c.g.held.Add(-int64(o.size))
+	c.mu.Lock()
+	c.marks[mark(o.hash)]--
+	c.stats.count(&o.req, a)
+	size := len(a.Value)
+	if size > c.guess {
+		c.guess = size
+	} else {
+		c.guess -= (c.guess - size) / 8
+	}
+	o.reply, o.done = *a, true
+	c.parked += size
+	c.drain()
+	if len(c.out) > 0 && !c.writing && !c.broken && !c.partial() {
+		c.write()
+	}
+	if c.waits {
+		c.changed.Signal()
+	}
+	c.mu.Unlock()
+}
+
+// partial tells whether the next answer to come belongs to a list whose first
+// values are ready: they leave together. Called with mu held.
+func (c *conn) partial() bool {
+	return c.head < c.tail && len(c.out) < keepOut && c.at(c.head).req.Cont
+}
+
+// drain prints the answers whose turn has come. Called with mu held.
+func (c *conn) drain() {
+	for c.head < c.tail {
+		o := c.at(c.head)
+		if !o.done {
+			return
+		}
+		c.ring[c.head&uint64(len(c.ring)-1)] = nil
+		c.head++
+		c.print(o)
+		c.asked -= o.size
+		c.parked -= len(o.reply.Value)
+		c.recycle(o)
+	}
+}
+
+// print appends an answer to the output. Of a list's answer, nothing follows
+// an error. Called with mu held.
+func (c *conn) print(o *op) {
+	if o.req.Cont && c.spoiled || c.broken {
+		return
+	}
+	c.spoiled = o.req.More && o.reply.Status.IsError()
+	if o.nkey > 0 && o.req.Op <= memcache.OpGetAndTouch && o.reply.Status == memcache.StatusOK {
+		o.req.Key = o.key()
+	}
+	c.out = memcache.AppendText(c.out, &o.req, &o.reply)
+}
+
+// recycle makes an operation ready for another use. Called with mu held.
+func (c *conn) recycle(o *op) {
+	body := o.body
+	if cap(body) > keepBody {
+		body = nil
+	}
+	*o = op{r: o.r, owner: c, body: body[:0]}
+	if len(c.free) < 64 {
+		c.free = append(c.free, o)
+	}
+}

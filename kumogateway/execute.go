@@ -1,0 +1,86 @@
+package kumogateway
+
+import (
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/etolabo/kumofs/kumogateway/memcache"
+	"github.com/etolabo/kumofs/subjects"
+)
+
+// protocolVersion is what clients are told: some look for features by it.
+const protocolVersion = "1.6.40"
+
+// opOverhead is about what an operation weighs beside its key and value.
+const opOverhead = 512
+
+// execute carries out a request, or sends it on its way. It tells whether the
+// connection goes on.
+func (c *conn) execute(r *memcache.Request) bool {
+	if r.Op.IsKeyed() {
+		c.submit(r)
+		return true
+	}
+	switch r.Op {
+	case memcache.OpQuit:
+		return false
+	case memcache.OpError:
+		c.answer(r, memcache.Reply{Status: r.Status})
+	case memcache.OpVersion:
+		c.answer(r, memcache.Reply{Value: []byte(protocolVersion)})
+	case memcache.OpStats:
+		text, status := c.g.statistics(string(r.Args))
+		c.answer(r, memcache.Reply{Status: status, Value: text})
+	case memcache.OpShutdown:
+		c.answer(r, memcache.Reply{Status: memcache.StatusShutdown})
+	case memcache.OpFlushAll:
+		c.flushAll(r)
+	default: // the end of a list, verbosity, no-op
+		c.answer(r, memcache.Reply{})
+	}
+	return true
+}
+
+// answer answers a request that takes no operation, in its turn.
+func (c *conn) answer(r *memcache.Request, a memcache.Reply) {
+	o := c.reserve(r, 0, false, 0, 0)
+	if o == nil {
+		return
+	}
+	c.mu.Lock()
+	o.reply, o.done = a, true
+	c.parked += len(a.Value)
+	c.stats.count(&o.req, &a)
+	c.drain()
+	c.mu.Unlock()
+}
+
+// submit sends an operation on one key on its way.
+func (c *conn) submit(r *memcache.Request) {
+	key := r.Key
+	if prefix := c.g.o.KeyPrefix; prefix != "" {
+		c.key = append(append(c.key[:0], prefix...), r.Key...)
+		key = c.key
+	}
+	switch {
+	case len(key) > subjects.MaxKey:
+		c.answer(r, memcache.Reply{Status: memcache.StatusBadFormat})
+		return
+	case r.TooLarge && r.Op != memcache.OpSet:
+		c.answer(r, memcache.Reply{Status: memcache.StatusTooLarge})
+		return
+	case c.g.held.Load() > int64(c.g.o.MaxHeld):
+		c.answer(r, memcache.Reply{Status: memcache.StatusBusy})
+		return
+	}
+	hash := xxhash.Sum64(key)
+	verb := verbOf(r)
+	o := c.reserve(r, len(key)+len(r.Value)+opOverhead, true, hash, verb)
+	if o == nil {
+		return
+	}
+	c.g.held.Add(int64(o.size))
+	o.deadline = time.Now().Add(c.g.o.OpTimeout)
+	c.g.router.send(o, r, key)
+}

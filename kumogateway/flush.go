@@ -1,0 +1,94 @@
+package kumogateway
+
+import (
+	"sync"
+	"time"
+
+	"github.com/etolabo/kumofs/kumogateway/memcache"
+	"github.com/etolabo/kumofs/subjects"
+	"github.com/etolabo/kumofs/subjects/ring"
+)
+
+// flushJob empties the store: one operation for each partition, answered when
+// all are.
+type flushJob struct {
+	r    *router
+	done func(memcache.Reply)
+
+	mu    sync.Mutex
+	left  int
+	worst memcache.Reply
+}
+
+// finish implements owner.
+func (j *flushJob) finish(_ *op, a *memcache.Reply) {
+	j.mu.Lock()
+	if a.Status.IsError() {
+		j.worst = *a
+	}
+	j.left--
+	last := j.left == 0
+	j.mu.Unlock()
+	if last {
+		j.done(j.worst)
+	}
+}
+
+// flush empties every partition and calls done once, with the first fault if
+// there was one. Without a ring there is nothing to send, and it says so.
+func (r *router) flush(done func(memcache.Reply)) {
+	rs := r.routes.Load()
+	if rs == nil {
+		done(memcache.Reply{Status: memcache.StatusTimedOut})
+		return
+	}
+	j := &flushJob{r: r, done: done, left: len(rs.parts)}
+	req := memcache.Request{Op: memcache.OpFlushAll}
+	deadline := time.Now().Add(r.o.OpTimeout)
+	for p := range rs.parts {
+		o := &op{r: r, owner: j, req: req, verb: subjects.VerbFlush, part: ring.Partition(p), deadline: deadline}
+		r.send(o, &req, nil)
+	}
+}
+
+// flushAll carries out flush_all, after everything that came before it and
+// before everything that comes after it on this connection.
+func (c *conn) flushAll(r *memcache.Request) {
+	switch {
+	case !c.g.o.EnableFlushAll:
+		c.answer(r, memcache.Reply{Status: memcache.StatusFlushDisabled})
+		return
+	case r.Status != memcache.StatusOK:
+		c.answer(r, memcache.Reply{Status: r.Status})
+		return
+	case r.Exptime > 0:
+		c.g.flushLater(memcache.Expiry(r.Exptime, time.Now().Unix()))
+		c.answer(r, memcache.Reply{})
+		return
+	}
+	c.await(func() bool { return c.head == c.tail || c.broken })
+	result := make(chan memcache.Reply, 1)
+	c.g.router.flush(func(a memcache.Reply) { result <- a })
+	c.answer(r, <-result)
+}
+
+// flushLater empties the store at a time in Unix seconds. There is one such
+// time: a later command replaces it, as in memcached. It is kept by this
+// gateway alone, and ends with it.
+func (g *Gateway) flushLater(at int64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.delayed != nil {
+		g.delayed.Stop()
+	}
+	if g.closed {
+		return
+	}
+	g.delayed = time.AfterFunc(time.Until(time.Unix(at, 0)), func() {
+		g.router.flush(func(a memcache.Reply) {
+			if a.Status.IsError() {
+				g.o.Log.Error("delayed flush_all failed", "err", a.Status.String())
+			}
+		})
+	})
+}

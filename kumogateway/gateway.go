@@ -1,0 +1,273 @@
+package kumogateway
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/etolabo/kumofs/bus"
+	"github.com/etolabo/kumofs/kumogateway/memcache"
+	"github.com/etolabo/kumofs/subjects/ring"
+)
+
+// Gateway serves memcached clients; see Open.
+type Gateway struct {
+	o         Options
+	boot      ring.BootID
+	bus       *bus.Bus
+	ownBus    bool
+	router    *router
+	beat      *heart
+	listeners []net.Listener
+	started   time.Time
+	buffers   sync.Pool // of *readBuf
+
+	held     atomic.Int64 // bytes, about, of requests that wait for answers
+	accepted atomic.Uint64
+	rejected atomic.Uint64
+	tasks    sync.WaitGroup // accepting and connections
+
+	mu      sync.Mutex
+	closed  bool
+	ended   chan struct{} // closed when Close is done
+	conns   map[*conn]struct{}
+	past    counters // of connections that ended
+	delayed *time.Timer
+	load    loadCache
+}
+
+type readBuf [readBuffer]byte
+
+// Open starts a gateway. It does not wait for the ring: requests that come
+// before it wait, as they do through a fail-over; see Ready. An address that
+// cannot be listened on is an error that names it.
+func Open(o Options) (_ *Gateway, err error) {
+	if err := o.check(); err != nil {
+		return nil, fmt.Errorf("open gateway: %w", err)
+	}
+	g := &Gateway{
+		o: o, boot: newBootID(), started: time.Now(),
+		conns: make(map[*conn]struct{}), ended: make(chan struct{}),
+	}
+	g.buffers.New = func() any { return new(readBuf) }
+	defer func() {
+		if err != nil {
+			g.release()
+		}
+	}()
+	for _, addr := range o.Listen {
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			return nil, fmt.Errorf("listen for memcached clients on %s: %w", addr, cause(err))
+		}
+		g.listeners = append(g.listeners, l)
+	}
+	if g.bus = o.Bus; g.bus == nil {
+		g.ownBus = true
+		g.bus, err = bus.Dial(bus.DialOptions{
+			Name: "gateway-" + g.boot.String(), URLs: o.Managers, Log: o.Log,
+			MaxPayload: int32(max(bus.DefaultMaxPayload, o.MaxItemSize+payloadRoom)),
+		})
+		if err != nil {
+			return nil, fmt.Errorf("open gateway: %w", err)
+		}
+	}
+	if g.router, err = openRouter(&g.o, g.bus, g.boot); err != nil {
+		return nil, err
+	}
+	g.beat = startHeart(g)
+	for _, l := range g.listeners {
+		g.tasks.Go(func() { g.accept(l) })
+	}
+	return g, nil
+}
+
+// payloadRoom is what a message may need beside the value.
+const payloadRoom = 64 << 10
+
+func newBootID() ring.BootID {
+	var b [8]byte
+	rand.Read(b[:])
+	return ring.BootID(binary.LittleEndian.Uint64(b[:]) | 1) // never 0
+}
+
+// cause strips the address and the system call, which the caller names.
+func cause(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return op.Err
+	}
+	return err
+}
+
+// Addrs are the addresses that are listened on, in the order of Listen.
+func (g *Gateway) Addrs() []string {
+	addrs := make([]string, len(g.listeners))
+	for i, l := range g.listeners {
+		addrs[i] = l.Addr().String()
+	}
+	return addrs
+}
+
+func port(addrs []string) string {
+	if len(addrs) == 0 {
+		return "0"
+	}
+	_, p, err := net.SplitHostPort(addrs[0])
+	if err != nil {
+		return "0"
+	}
+	return p
+}
+
+// Ready waits until the gateway knows a ring in which every partition has a
+// primary.
+func (g *Gateway) Ready(ctx context.Context) error {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !g.router.complete() {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the partition table: %w", ctx.Err())
+		case <-tick.C:
+		}
+	}
+	return nil
+}
+
+// accept takes connections until the listener is closed.
+func (g *Gateway) accept(l net.Listener) {
+	for {
+		nc, err := l.Accept()
+		if err != nil {
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			// Out of file descriptors, mostly: some connection has to end first.
+			g.o.Log.Warn("accept", "addr", l.Addr(), "err", err)
+			if !g.pause(100 * time.Millisecond) {
+				return
+			}
+			continue
+		}
+		g.accepted.Add(1)
+		if err := g.take(nc); err != nil {
+			g.rejected.Add(1)
+			nc.Close()
+		}
+	}
+}
+
+// pause waits, and tells whether the gateway still runs.
+func (g *Gateway) pause(d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	<-t.C
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return !g.closed
+}
+
+var errTooMany = errors.New("too many connections")
+
+// take starts to serve a connection.
+func (g *Gateway) take(nc net.Conn) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return net.ErrClosed
+	}
+	if len(g.conns) >= g.o.MaxConnections {
+		nc.SetWriteDeadline(time.Now().Add(time.Millisecond))
+		nc.Write([]byte(memcache.StatusTooManyConns.String() + "\r\n"))
+		return errTooMany
+	}
+	c, err := newConn(g, nc)
+	if err != nil {
+		return err
+	}
+	g.conns[c] = struct{}{}
+	g.tasks.Go(func() {
+		c.serve()
+		g.mu.Lock()
+		delete(g.conns, c)
+		g.past.add(&c.stats)
+		g.mu.Unlock()
+	})
+	return nil
+}
+
+// Run serves until ctx ends and closes the gateway.
+func (g *Gateway) Run(ctx context.Context) error {
+	<-ctx.Done()
+	return g.Close()
+}
+
+// Close stops accepting, lets what is outstanding end for at most the close
+// time-out, and closes everything. It may be called twice.
+func (g *Gateway) Close() error {
+	g.mu.Lock()
+	if g.closed {
+		g.mu.Unlock()
+		<-g.ended
+		return nil
+	}
+	g.closed = true
+	if g.delayed != nil {
+		g.delayed.Stop()
+	}
+	g.mu.Unlock()
+	for _, l := range g.listeners {
+		l.Close()
+	}
+	g.each((*conn).shut)
+	idle := make(chan struct{})
+	go func() {
+		defer close(idle)
+		g.tasks.Wait()
+	}()
+	select {
+	case <-idle:
+	case <-time.After(g.o.CloseTimeout):
+		g.o.Log.Warn("requests are still waiting at the end of the close time-out")
+		g.each((*conn).abort)
+	}
+	g.release()
+	<-idle
+	close(g.ended)
+	return nil
+}
+
+func (g *Gateway) each(f func(*conn)) {
+	g.mu.Lock()
+	conns := make([]*conn, 0, len(g.conns))
+	for c := range g.conns {
+		conns = append(conns, c)
+	}
+	g.mu.Unlock()
+	for _, c := range conns {
+		f(c)
+	}
+}
+
+// release gives back what Open acquired, as far as it came.
+func (g *Gateway) release() {
+	for _, l := range g.listeners {
+		l.Close()
+	}
+	if g.beat != nil {
+		g.beat.close()
+	}
+	if g.router != nil {
+		g.router.close()
+	}
+	if g.ownBus && g.bus != nil {
+		g.bus.Close()
+	}
+}

@@ -1,0 +1,137 @@
+package kumogateway
+
+import (
+	"context"
+	"encoding/json"
+	"net"
+	"os"
+	"time"
+
+	"github.com/etolabo/kumofs/subjects"
+	"github.com/etolabo/kumofs/subjects/ring"
+)
+
+const (
+	beatPeriod  = 150 * time.Millisecond
+	loadPeriod  = time.Second
+	loadTimeout = 250 * time.Millisecond
+)
+
+// heart tells the cluster that this gateway lives.
+type heart struct {
+	g    *Gateway
+	stop chan struct{}
+	done chan struct{}
+}
+
+func startHeart(g *Gateway) *heart {
+	h := &heart{g: g, stop: make(chan struct{}), done: make(chan struct{})}
+	go h.run()
+	return h
+}
+
+func (h *heart) run() {
+	defer close(h.done)
+	tick := time.NewTicker(beatPeriod)
+	defer tick.Stop()
+	node := h.g.Node()
+	for stopping := false; !stopping; {
+		select {
+		case <-h.stop:
+			stopping = true
+		case <-tick.C:
+		}
+		data, err := json.Marshal(h.g.heartbeat(node, stopping))
+		if err != nil {
+			h.g.o.Log.Error("heartbeat does not encode", "err", err)
+			return
+		}
+		// Nobody hears it while the bus is down, and the bus says so itself.
+		_ = h.g.bus.Publish(h.g.o.Cluster.Heartbeat(node), data)
+	}
+}
+
+func (h *heart) close() {
+	close(h.stop)
+	<-h.done
+}
+
+// Node is the gateway's name in subjects: its host and first port.
+func (g *Gateway) Node() string {
+	host, err := os.Hostname()
+	if err != nil || host == "" {
+		host = "gateway"
+	}
+	return subjects.NodeName(net.JoinHostPort(host, port(g.Addrs())))
+}
+
+func (g *Gateway) heartbeat(node string, stopping bool) subjects.Heartbeat {
+	s, _ := g.count()
+	revision, _ := g.router.state()
+	return subjects.Heartbeat{
+		Cluster: string(g.o.Cluster), ClusterID: ring.ClusterID(g.router.meshID.Load()),
+		Node: node, ID: ring.NodeID(g.boot), Boot: g.boot, Role: subjects.RoleGateway,
+		Version: g.o.Version, PID: os.Getpid(), Listen: g.Addrs(), Revision: revision,
+		Stopping: stopping, Time: time.Now().UnixMilli(), Uptime: int64(time.Since(g.started).Seconds()),
+		Load: subjects.Load{Get: s.get, Set: s.set, Delete: s.delete},
+	}
+}
+
+// loadCache is what the cluster held when it was last asked.
+type loadCache struct {
+	at   time.Time
+	load subjects.Load
+}
+
+// clusterLoad sums what the partitions' primaries hold. The leader is asked at
+// most once a second, and not waited for longer than a moment; what was known
+// before is the answer if it is silent.
+func (g *Gateway) clusterLoad() subjects.Load {
+	g.mu.Lock()
+	cached := g.load
+	fresh := time.Since(cached.at) < loadPeriod
+	if !fresh {
+		g.load.at = time.Now() // others need not ask too
+	}
+	g.mu.Unlock()
+	if fresh {
+		return cached.load
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), loadTimeout)
+	defer cancel()
+	m, err := g.bus.Request(ctx, g.o.Cluster.Admin(subjects.AdminStatus), nil)
+	if err != nil {
+		return cached.load
+	}
+	var rep subjects.AdminReply
+	var status subjects.ClusterStatus
+	if json.Unmarshal(m.Data, &rep) != nil || rep.Error != nil || json.Unmarshal(rep.Data, &status) != nil {
+		return cached.load
+	}
+	load := sumLoad(&status)
+	g.mu.Lock()
+	g.load.load = load
+	g.mu.Unlock()
+	return load
+}
+
+// sumLoad adds up the servers' items and bytes, each counted once although
+// there are copies: as many as there are in sync on average.
+func sumLoad(status *subjects.ClusterStatus) (sum subjects.Load) {
+	var primaries, copies uint64
+	for i := range status.Nodes {
+		n := &status.Nodes[i]
+		if n.Role != subjects.RoleServer {
+			continue
+		}
+		sum.Items += n.Load.Items
+		sum.Bytes += n.Load.Bytes
+		primaries += uint64(n.Primary)
+		copies += uint64(n.Replica)
+	}
+	if copies > primaries {
+		sum.Items = sum.Items * primaries / copies
+		sum.Bytes = sum.Bytes * primaries / copies
+	}
+	return sum
+}

@@ -1,0 +1,240 @@
+package kumogateway
+
+import (
+	"errors"
+	"time"
+
+	"github.com/etolabo/kumofs/bus"
+	"github.com/etolabo/kumofs/kumogateway/memcache"
+	"github.com/etolabo/kumofs/subjects"
+	"github.com/etolabo/kumofs/subjects/ring"
+)
+
+// owner is told what came of an operation.
+type owner interface {
+	// finish is called once, on any goroutine; it must not wait. a.Value may
+	// be kept.
+	finish(o *op, a *memcache.Reply)
+}
+
+// op is one operation on one partition, through all of its attempts. It
+// belongs to one goroutine at a time: to the connection that makes it, to the
+// lane between Call and Done, to the router while it waits for a newer ring,
+// and from finish on to its owner.
+type op struct {
+	r     *router
+	owner owner
+	req   memcache.Request // without Key, Value and Args
+	hash  uint64           // of the key with its prefix
+	verb  subjects.Verb    // 0: a read
+	body  []byte           // the message of the last attempt; holds key and value
+	nkey  int              // length of the key with its prefix
+	size  int              // bytes, about, that the operation is counted with
+
+	n        uint64 // the operation's number in its partition, 0 before the first attempt
+	part     ring.Partition
+	epoch    ring.Epoch // of the last attempt
+	attempt  uint32
+	unsure   bool // an attempt may have been carried out and nothing was heard of it
+	deadline time.Time
+	due      time.Time // while it waits: when to try again without a newer ring
+
+	done  bool // for the connection: reply is there
+	reply memcache.Reply
+}
+
+// write tells whether the operation changes anything.
+func (o *op) write() bool { return o.verb != 0 }
+
+var verbs = [...]subjects.Verb{
+	memcache.OpGetAndTouch: subjects.VerbTouch,
+	memcache.OpSet:         subjects.VerbSet,
+	memcache.OpAdd:         subjects.VerbAdd,
+	memcache.OpReplace:     subjects.VerbReplace,
+	memcache.OpAppend:      subjects.VerbAppend,
+	memcache.OpPrepend:     subjects.VerbPrepend,
+	memcache.OpCAS:         subjects.VerbSet,
+	memcache.OpDelete:      subjects.VerbDelete,
+	memcache.OpIncr:        subjects.VerbIncr,
+	memcache.OpDecr:        subjects.VerbDecr,
+	memcache.OpTouch:       subjects.VerbTouch,
+	memcache.OpFlushAll:    subjects.VerbFlush,
+}
+
+// verbOf returns the verb of a request; 0 is a read.
+func verbOf(r *memcache.Request) subjects.Verb {
+	if r.TooLarge {
+		// Nobody may go on reading a value that its writer believes replaced.
+		return subjects.VerbDelete
+	}
+	return verbs[r.Op]
+}
+
+// noSuchToken is a token that no value can have, for a cas with token 0, which
+// on the wire means no condition.
+const noSuchToken = 1<<64 - 1
+
+// encode makes the message of the first attempt.
+func (o *op) encode(req *memcache.Request, key []byte, lowest uint64) {
+	o.nkey = len(key)
+	if !o.write() {
+		m := subjects.Read{Partition: o.part, Epoch: o.epoch, Key: key}
+		o.body = m.Append(o.body[:0])
+		return
+	}
+	m := subjects.Write{
+		Partition: o.part, Epoch: o.epoch,
+		Op:      subjects.OpID{Boot: o.r.boot, N: o.n, Lowest: lowest},
+		Attempt: o.attempt, Verb: o.verb, Key: key, Value: req.Value, Flags: req.Flags,
+		Exptime: req.Exptime, Delta: req.Delta, MaxItem: uint32(o.r.o.MaxItemSize),
+	}
+	if req.Op == memcache.OpCAS {
+		m.Cas = req.CAS
+		if m.Cas == 0 {
+			m.Cas = noSuchToken
+		}
+	}
+	if o.r.o.EarlyDelete && o.verb == subjects.VerbDelete || o.r.o.EarlySet && o.verb == subjects.VerbSet {
+		m.Options |= subjects.OptionEarly
+	}
+	o.body = m.Append(o.body[:0])
+}
+
+// again makes the message of a further attempt.
+func (o *op) again(lowest uint64) {
+	if !o.write() {
+		var m subjects.Read
+		if err := m.Decode(o.body); err != nil {
+			panic("kumogateway: own message does not decode: " + err.Error())
+		}
+		m.Partition, m.Epoch = o.part, o.epoch
+		o.body = m.Append(make([]byte, 0, len(o.body)+16))
+		return
+	}
+	var m subjects.Write
+	if err := m.Decode(o.body); err != nil {
+		panic("kumogateway: own message does not decode: " + err.Error())
+	}
+	m.Partition, m.Epoch, m.Attempt = o.part, o.epoch, o.attempt
+	m.Op.N, m.Op.Lowest = o.n, lowest
+	o.body = m.Append(make([]byte, 0, len(o.body)+32))
+}
+
+// key returns the key without the gateway's prefix.
+func (o *op) key() []byte {
+	if !o.write() {
+		return o.body[len(o.body)-o.nkey+len(o.r.o.KeyPrefix):]
+	}
+	var m subjects.Write
+	if m.Decode(o.body) != nil {
+		return nil
+	}
+	return m.Key[len(o.r.o.KeyPrefix):]
+}
+
+// Done takes the outcome of an attempt; see bus.Pending.
+func (o *op) Done(body []byte, err error) {
+	if err != nil {
+		o.failed(err)
+		return
+	}
+	var rep subjects.Reply
+	if err := rep.Decode(body); err != nil {
+		o.r.log.Warn("answer does not decode", "partition", o.part, "err", err)
+		o.end(memcache.Reply{Status: memcache.StatusInternal})
+		return
+	}
+	switch rep.Status {
+	case subjects.StatusNotPrimary:
+		if rep.Epoch >= o.epoch {
+			o.r.watcher.Refresh()
+		}
+		o.r.hold(o, backoff(o.attempt))
+	case subjects.StatusRetry:
+		o.r.hold(o, backoff(o.attempt))
+	default:
+		o.end(o.translate(&rep))
+	}
+}
+
+// failed takes an attempt of which nothing was heard.
+func (o *op) failed(err error) {
+	switch {
+	case errors.Is(err, bus.ErrTooLarge):
+		o.end(memcache.Reply{Status: memcache.StatusTooLarge})
+	case errors.Is(err, bus.ErrOverloaded):
+		o.r.hold(o, backoff(o.attempt))
+	case errors.Is(err, bus.ErrTimeout):
+		// The attempt has waited long enough already.
+		o.unsure = true
+		o.r.watcher.Refresh()
+		o.r.hold(o, 0)
+	default:
+		// A broken connection, mostly to a process that died: its partitions
+		// will soon be elsewhere.
+		o.unsure = true
+		o.r.hold(o, backoff(o.attempt))
+	}
+}
+
+// backoff is how long to wait for a newer ring before trying again anyway.
+func backoff(attempt uint32) time.Duration {
+	return min(10*time.Millisecond<<min(attempt, 6), 250*time.Millisecond)
+}
+
+// giveUp ends an operation whose time is over.
+func (o *op) giveUp(why memcache.Status) {
+	if o.write() && o.unsure {
+		why = memcache.StatusOutcomeUnknown
+	}
+	o.end(memcache.Reply{Status: why})
+}
+
+// end hands the outcome to the owner.
+func (o *op) end(a memcache.Reply) {
+	if o.n != 0 {
+		o.r.numbers[o.part].release(o.n)
+		o.n = 0
+	}
+	o.owner.finish(o, &a)
+}
+
+var statuses = map[subjects.Status]memcache.Status{
+	subjects.StatusOK:         memcache.StatusOK,
+	subjects.StatusNotFound:   memcache.StatusNotFound,
+	subjects.StatusNotStored:  memcache.StatusNotStored,
+	subjects.StatusExists:     memcache.StatusExists,
+	subjects.StatusNonNumeric: memcache.StatusNonNumeric,
+	subjects.StatusTooLarge:   memcache.StatusTooLarge,
+	subjects.StatusNoSpace:    memcache.StatusOutOfMemory,
+	subjects.StatusCorrupt:    memcache.StatusCorrupt,
+	subjects.StatusBad:        memcache.StatusUnsupported,
+	subjects.StatusUnknown:    memcache.StatusOutcomeUnknown,
+}
+
+// translate is the one place where a server's answer becomes a client's.
+func (o *op) translate(rep *subjects.Reply) memcache.Reply {
+	a := memcache.Reply{Flags: rep.Flags, CAS: rep.Cas, Value: rep.Value}
+	if rep.Status != subjects.StatusOK {
+		s, ok := statuses[rep.Status]
+		if !ok {
+			s = memcache.StatusInternal
+		}
+		a.Status = s
+	}
+	switch {
+	case a.Status.IsError():
+		a.Value = nil
+	case o.req.TooLarge:
+		a = memcache.Reply{Status: memcache.StatusTooLarge}
+	case o.verb == subjects.VerbIncr || o.verb == subjects.VerbDecr:
+		if a.Status == memcache.StatusOK {
+			n, ok := memcache.ParseNumber(rep.Value)
+			if !ok {
+				a.Status = memcache.StatusInternal
+			}
+			a.Number = n
+		}
+	}
+	return a
+}

@@ -1,0 +1,82 @@
+package kumogateway
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/etolabo/kumofs/bus"
+	"github.com/etolabo/kumofs/subjects"
+)
+
+// Options say what a gateway is. Start from Defaults.
+type Options struct {
+	Cluster  subjects.Cluster
+	Managers []string // host:port of managers or servers, any of which will do
+	Listen   []string // host:port for memcached clients; port 0 takes a free one
+	Bus      *bus.Bus // a connection to use instead of making one; stays open
+
+	KeyPrefix      string // put before every key
+	MaxItemSize    int    // bytes of a value
+	EnableFlushAll bool   // allows clients to empty the store
+	EarlySet       bool   // answer stores before the replicas have them; no acknowledgement
+	EarlyDelete    bool   // the same for deletes
+
+	OpTimeout    time.Duration // for how long an operation is repeated
+	CloseTimeout time.Duration // for how long Close lets operations end
+	IdleTimeout  time.Duration // after which a silent connection is closed; 0: never
+
+	MaxConnections int // further ones are told so and closed
+	MaxOutstanding int // requests of one connection that wait for answers
+	MaxBuffered    int // bytes of one connection's answers and, again, requests
+	MaxHeld        int // bytes of all requests that wait for answers
+
+	Log     *slog.Logger
+	Version string // of the product, for stats and heartbeats
+}
+
+// Defaults are the options of a gateway that was given none.
+func Defaults() Options {
+	return Options{
+		Cluster:        subjects.DefaultCluster,
+		Managers:       []string{"localhost:19700"},
+		Listen:         []string{":11211"},
+		MaxItemSize:    subjects.DefaultMaxItem,
+		OpTimeout:      10 * time.Second,
+		CloseTimeout:   5 * time.Second,
+		MaxConnections: 4096,
+		MaxOutstanding: 1024,
+		MaxBuffered:    8 << 20,
+		MaxHeld:        512 << 20,
+		Version:        "dev",
+	}
+}
+
+// check fills in what may be left out and refuses what cannot work.
+func (o *Options) check() error {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if err := o.Cluster.Check(); err != nil {
+		return err
+	}
+	switch {
+	case len(o.Managers) == 0 && o.Bus == nil:
+		return errors.New("no manager given")
+	case len(o.Listen) == 0:
+		return errors.New("no port given to listen on")
+	case len(o.KeyPrefix) >= subjects.MaxKey:
+		return fmt.Errorf("key prefix of %d bytes leaves no room for keys of at most %d", len(o.KeyPrefix), subjects.MaxKey)
+	case o.MaxItemSize < 1 || o.MaxItemSize > subjects.MaxValue:
+		return fmt.Errorf("item size %d: want 1 to %d bytes", o.MaxItemSize, subjects.MaxValue)
+	case o.OpTimeout <= 0 || o.MaxConnections < 1 || o.MaxOutstanding < 1 || o.MaxBuffered < 1 || o.MaxHeld < 1:
+		return errors.New("time-outs and limits must be positive")
+	}
+	for i := 0; i < len(o.KeyPrefix); i++ {
+		if c := o.KeyPrefix[i]; c <= ' ' || c == 0x7f {
+			return fmt.Errorf("key prefix %q: no spaces or control characters", o.KeyPrefix)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,114 @@
+package kumogateway
+
+import (
+	"errors"
+	"syscall"
+)
+
+// flush writes what is ready, if nobody does so already.
+func (c *conn) flush() {
+	c.mu.Lock()
+	if len(c.out) > 0 && !c.writing && !c.broken && !c.partial() {
+		c.write()
+	}
+	c.mu.Unlock()
+}
+
+// write sends the output as far as the socket takes it without waiting, and
+// leaves the rest to a goroutine that ends with it: whoever calls delivers the
+// answers of other clients too. Called with mu held, which it lets go while it
+// writes.
+func (c *conn) write() {
+	c.writing = true
+	for len(c.out) > 0 && !c.broken {
+		b := c.out
+		c.out, c.spare = c.spare[:0], nil
+		c.written = len(b)
+		c.mu.Unlock()
+		n, err := c.try(b)
+		c.mu.Lock()
+		c.stats.bytesWritten += uint64(n)
+		c.written -= n
+		if err != nil {
+			c.fail()
+			break
+		}
+		if n < len(b) {
+			c.writer.Add(1)
+			go c.writeRest(b[n:])
+			return
+		}
+		c.reuse(b)
+	}
+	c.writing = false
+}
+
+// try writes what the socket takes at once.
+func (c *conn) try(b []byte) (n int, err error) {
+	rawErr := c.raw.Write(func(fd uintptr) bool {
+		for n < len(b) {
+			m, e := syscall.Write(int(fd), b[n:])
+			if m > 0 {
+				n += m
+			}
+			if errors.Is(e, syscall.EINTR) {
+				continue
+			}
+			if errors.Is(e, syscall.EAGAIN) || m <= 0 && e == nil {
+				break
+			}
+			if e != nil {
+				err = e
+				break
+			}
+		}
+		return true // whatever came of it, do not wait
+	})
+	if err == nil {
+		err = rawErr
+	}
+	return n, err
+}
+
+// writeRest writes in a goroutine of its own until all output has left.
+func (c *conn) writeRest(b []byte) {
+	defer c.writer.Done()
+	for {
+		n, err := c.nc.Write(b)
+		c.mu.Lock()
+		c.stats.bytesWritten += uint64(n)
+		c.written = 0
+		if err != nil {
+			c.fail()
+		} else {
+			c.reuse(b)
+		}
+		if len(c.out) == 0 || c.broken {
+			c.writing = false
+			c.changed.Signal()
+			c.mu.Unlock()
+			return
+		}
+		b = c.out
+		c.out, c.spare = c.spare[:0], nil
+		c.written = len(b)
+		c.changed.Signal()
+		c.mu.Unlock()
+	}
+}
+
+// fail marks the connection broken; the reader ends when it reads next. Called
+// with mu held.
+func (c *conn) fail() {
+	c.broken = true
+	c.out, c.written = nil, 0
+	c.changed.Signal()
+	c.nc.Close()
+}
+
+// reuse keeps a buffer for the next output. Called with mu held.
+func (c *conn) reuse(b []byte) {
+	if cap(b) <= keepOut {
+		c.spare = b[:0]
+	}
+}

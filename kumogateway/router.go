@@ -1,0 +1,366 @@
+package kumogateway
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/etolabo/kumofs/bus"
+	"github.com/etolabo/kumofs/kumogateway/memcache"
+	"github.com/etolabo/kumofs/subjects"
+	"github.com/etolabo/kumofs/subjects/ring"
+	"github.com/etolabo/kumofs/subjects/watch"
+)
+
+// router sends operations to the primaries of their partitions. What cannot be
+// sent, or was answered by a node that is not the primary, waits in one list
+// for a newer ring or a short time, whichever comes first.
+type router struct {
+	o       *Options
+	log     *slog.Logger
+	boot    ring.BootID
+	bus     *bus.Bus
+	caller  *bus.Caller
+	watcher *watch.Watcher
+
+	meshID  atomic.Uint64
+	routes  atomic.Pointer[routes]
+	numbers []numbers // by partition; set before the first routes
+
+	wake chan struct{}
+	stop chan struct{}
+	done chan struct{}
+
+	mu      sync.Mutex
+	closing bool
+	waiting []*op
+}
+
+// routes is the ring as the router uses it; never changed once stored.
+type routes struct {
+	table *ring.Table
+	parts []route
+}
+
+// route is the way to a partition's primary. Without one, read is nil.
+type route struct {
+	node        ring.Node
+	epoch       ring.Epoch
+	read, write *bus.Lane
+	readSubject string
+	writeSubj   string
+}
+
+const (
+	// waitTick is how often the list of waiting operations is looked through.
+	waitTick = 10 * time.Millisecond
+
+	// An attempt is given up, and repeated, after these times: the first is
+	// short, since a primary that hangs may have a successor already. A write
+	// is given the time that its primary needs to have a silent replica taken
+	// out. Later attempts get more, lest an overloaded server be given more to
+	// do for being slow.
+	firstRead  = 250 * time.Millisecond
+	laterRead  = 500 * time.Millisecond
+	firstWrite = 1000 * time.Millisecond
+	laterWrite = 1500 * time.Millisecond
+)
+
+// openRouter starts to follow the ring. o stays the caller's and must not
+// change.
+func openRouter(o *Options, b *bus.Bus, boot ring.BootID) (_ *router, err error) {
+	r := &router{
+		o: o, log: o.Log, boot: boot, bus: b,
+		wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
+	}
+	r.caller, err = b.NewCaller(bus.CallerOptions{
+		ReplyPrefix: o.Cluster.GatewayReply(boot),
+		ClusterID:   r.meshID.Load,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open router: %w", err)
+	}
+	r.watcher, err = watch.Start(watch.Options{
+		Conn: watchConn{b}, Cluster: o.Cluster, OnTable: r.onTable, Log: o.Log,
+	})
+	if err != nil {
+		r.caller.Close()
+		return nil, fmt.Errorf("follow the partition table: %w", err)
+	}
+	go r.run()
+	return r, nil
+}
+
+// watchConn is the bus as the watcher sees it.
+type watchConn struct{ b *bus.Bus }
+
+func (c watchConn) Subscribe(subject string, h func(data []byte)) (stop func(), err error) {
+	s, err := c.b.Subscribe(subject, func(m *bus.Msg) { h(m.Data) })
+	if err != nil {
+		return nil, err
+	}
+	return func() { s.Close() }, nil
+}
+
+func (c watchConn) Request(ctx context.Context, subject string, data []byte) ([]byte, error) {
+	m, err := c.b.Request(ctx, subject, data)
+	if err != nil {
+		return nil, err
+	}
+	return m.Data, nil
+}
+
+// onTable makes the routes of a newer table. It is called by one goroutine.
+func (r *router) onTable(t *ring.Table) {
+	if t.Size() == 0 {
+		return
+	}
+	old := r.routes.Load()
+	if old == nil {
+		r.numbers = make([]numbers, t.Size())
+	} else if old.table.Size() != t.Size() {
+		r.log.Error("table of another size refused", "size", t.Size(), "was", old.table.Size())
+		return
+	}
+	n := &routes{table: t, parts: make([]route, t.Size())}
+	for p := range n.parts {
+		c := &t.Partitions[p]
+		node, ok := t.Primary(ring.Partition(p))
+		if c.Epoch == 0 || !ok || !t.Alive(c.Primary) {
+			continue
+		}
+		rt := &n.parts[p]
+		if old != nil && old.parts[p].read != nil && old.parts[p].node == node {
+			*rt = old.parts[p]
+			rt.epoch = c.Epoch
+			continue
+		}
+		*rt = route{
+			node: node, epoch: c.Epoch,
+			read:        r.caller.Lane(node.Name+"/"+subjects.VerbRead, node.Addr),
+			write:       r.caller.Lane(node.Name+"/"+subjects.VerbWrite, node.Addr),
+			readSubject: r.o.Cluster.Part(node.Name, ring.Partition(p), subjects.VerbRead),
+			writeSubj:   r.o.Cluster.Part(node.Name, ring.Partition(p), subjects.VerbWrite),
+		}
+	}
+	r.meshID.Store(uint64(t.ClusterID))
+	r.routes.Store(n)
+	r.learn(old, t)
+	r.nudge()
+}
+
+// learn keeps the addresses of the servers, so that the bus finds its way when
+// the managers that it was given are gone, and forgets servers that left.
+func (r *router) learn(old *routes, t *ring.Table) {
+	var urls []string
+	for _, n := range t.Nodes {
+		if n.Addr != "" && n.Up {
+			urls = append(urls, n.Addr)
+		}
+	}
+	if len(urls) > 0 {
+		r.bus.AddURLs(urls)
+	}
+	if old == nil {
+		return
+	}
+	for _, n := range old.table.Nodes {
+		if _, ok := t.NodeNamed(n.Name); !ok {
+			r.caller.Forget(n.Name + "/" + subjects.VerbRead)
+			r.caller.Forget(n.Name + "/" + subjects.VerbWrite)
+		}
+	}
+}
+
+// send makes the next attempt of an operation. req and key are those of the
+// first attempt, and not looked at once send has returned; afterwards nil. The
+// operation is no longer the caller's.
+func (r *router) send(o *op, req *memcache.Request, key []byte) {
+	rs := r.routes.Load()
+	if rs == nil {
+		r.unsent(o, req, key)
+		return
+	}
+	if o.n == 0 && o.verb != subjects.VerbFlush {
+		o.part = ring.Partition(o.hash & uint64(len(rs.parts)-1))
+	}
+	rt := &rs.parts[o.part]
+	if rt.read == nil {
+		r.unsent(o, req, key)
+		return
+	}
+	lane, subject, timeout := rt.read, rt.readSubject, firstRead
+	var lowest uint64
+	if o.write() {
+		lane, subject, timeout = rt.write, rt.writeSubj, firstWrite
+		if o.n == 0 {
+			o.n, lowest = r.numbers[o.part].take()
+		} else {
+			lowest = r.numbers[o.part].low()
+		}
+	}
+	o.epoch = rt.epoch
+	o.attempt++
+	if req != nil {
+		o.encode(req, key, lowest)
+	} else {
+		o.again(lowest)
+	}
+	if o.attempt > 1 {
+		timeout = laterRead
+		if o.write() {
+			timeout = laterWrite
+		}
+	}
+	due := time.Now().Add(timeout)
+	if due.After(o.deadline) {
+		due = o.deadline
+	}
+	lane.Call(subject, due, o.body, o)
+}
+
+// unsent holds an operation that has nowhere to go yet.
+func (r *router) unsent(o *op, req *memcache.Request, key []byte) {
+	if req != nil {
+		o.encode(req, key, 0)
+	}
+	r.watcher.Refresh()
+	r.hold(o, r.o.OpTimeout)
+}
+
+// hold keeps an operation until a newer ring is there, or at most for d.
+func (r *router) hold(o *op, d time.Duration) {
+	now := time.Now()
+	if !now.Before(o.deadline) {
+		o.giveUp(memcache.StatusTimedOut)
+		return
+	}
+	o.due = now.Add(d)
+	r.mu.Lock()
+	closing := r.closing
+	if !closing {
+		r.waiting = append(r.waiting, o)
+	}
+	r.mu.Unlock()
+	if closing {
+		o.giveUp(memcache.StatusShuttingDown)
+		return
+	}
+	r.nudge()
+}
+
+func (r *router) nudge() {
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run tries what waits again. It rests while nothing does.
+func (r *router) run() {
+	defer close(r.done)
+	tick := time.NewTicker(waitTick)
+	defer tick.Stop()
+	ticking := true
+	for {
+		select {
+		case <-r.stop:
+			return
+		case <-r.wake:
+		case <-tick.C:
+		}
+		left := r.retry(time.Now())
+		if ticking != left {
+			if ticking = left; ticking {
+				tick.Reset(waitTick)
+			} else {
+				tick.Stop()
+			}
+		}
+	}
+}
+
+// retry sends what is due or has a newer route, and ends what is over. It
+// tells whether anything goes on waiting.
+func (r *router) retry(now time.Time) (left bool) {
+	rs := r.routes.Load()
+	r.mu.Lock()
+	var ready []*op
+	kept := r.waiting[:0]
+	for _, o := range r.waiting {
+		if !now.Before(o.deadline) || !now.Before(o.due) || rs.newer(o) {
+			ready = append(ready, o)
+		} else {
+			kept = append(kept, o)
+		}
+	}
+	clear(r.waiting[len(kept):])
+	r.waiting = kept
+	left = len(kept) > 0
+	r.mu.Unlock()
+	for _, o := range ready {
+		if !now.Before(o.deadline) {
+			o.giveUp(memcache.StatusTimedOut)
+		} else {
+			r.send(o, nil, nil)
+		}
+	}
+	return left
+}
+
+// newer tells whether there is a route that the operation has not tried.
+func (rs *routes) newer(o *op) bool {
+	if rs == nil {
+		return false
+	}
+	p := o.part
+	if o.n == 0 && o.verb != subjects.VerbFlush {
+		p = ring.Partition(o.hash & uint64(len(rs.parts)-1))
+	}
+	rt := &rs.parts[p]
+	return rt.read != nil && rt.epoch > o.epoch
+}
+
+// close ends every operation and waits for all goroutines. It may be called
+// once.
+func (r *router) close() {
+	close(r.stop)
+	<-r.done
+	r.watcher.Close()
+	r.mu.Lock()
+	r.closing = true
+	waiting := r.waiting
+	r.waiting = nil
+	r.mu.Unlock()
+	for _, o := range waiting {
+		o.giveUp(memcache.StatusShuttingDown)
+	}
+	r.caller.Close() // its calls end in hold, which gives them up
+}
+
+// state tells the ring's revision and how many operations wait for a newer one.
+func (r *router) state() (revision uint64, waiting int) {
+	if rs := r.routes.Load(); rs != nil {
+		revision = rs.table.Revision
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return revision, len(r.waiting)
+}
+
+// complete tells whether every partition has a primary.
+func (r *router) complete() bool {
+	rs := r.routes.Load()
+	if rs == nil {
+		return false
+	}
+	for p := range rs.parts {
+		if rs.parts[p].read == nil {
+			return false
+		}
+	}
+	return true
+}
