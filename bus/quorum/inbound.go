@@ -231,7 +231,7 @@ func (in *inbound) reply(to wireHeader, body any, failure error) {
 	}
 	msg, err := encode(h, body)
 	if err == nil {
-		err = in.t.conn.Publish(in.t.subject(to.From, replyToken), msg)
+		err = in.t.send(in.t.subject(to.From, replyToken), msg)
 	}
 	if err != nil {
 		if skipped, ok := in.t.said.may("reply "+to.From, time.Now()); ok {

@@ -22,6 +22,8 @@ const (
 	DefaultHeartbeat = 400 * time.Millisecond
 	DefaultElection  = 400 * time.Millisecond
 
+	minTimeout = 20 * time.Millisecond
+
 	// MaxCommand bounds a command, in bytes, so that it fits into a message of any bus with NATS's default limit.
 	MaxCommand = 512 << 10
 
@@ -63,7 +65,8 @@ type Options struct {
 	Heartbeat, Election time.Duration
 	Log                 *slog.Logger
 	// Fault, if given, is called once when the log could not be written. This voter then takes no more part; since it is
-	// not known what is on disk, the process should end.
+	// not known what is on disk, the process should end. It may be called from any goroutine, and must not wait for
+	// Close.
 	Fault func(error)
 }
 
@@ -100,6 +103,9 @@ func (o *Options) check() error {
 	if o.Election == 0 {
 		o.Election = max(DefaultElection, o.Heartbeat)
 	}
+	if o.Heartbeat < minTimeout || o.Election < o.Heartbeat {
+		return fmt.Errorf("time-outs %v and %v: must be at least %v, and the second no shorter than the first", o.Heartbeat, o.Election, minTimeout)
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -130,6 +136,10 @@ type Quorum struct {
 	stop    chan struct{}  // closed when watch is to end
 	watched chan struct{}  // closed when watch has ended
 	calls   sync.WaitGroup // goroutines that wait for raft
+
+	running atomic.Bool // raft has been started
+	downMu  sync.Mutex  // guards raft while it is started, and
+	down    raft.Future // its end, once it was asked for
 
 	mu       sync.Mutex
 	closed   chan struct{} // closed first: nothing new is begun
@@ -204,7 +214,7 @@ func (q *Quorum) startRaft() (err error) {
 	c.Logger = logger
 	c.HeartbeatTimeout = q.opts.Heartbeat
 	c.ElectionTimeout = q.opts.Election
-	c.LeaderLeaseTimeout = q.opts.Heartbeat // the longest allowed: a short stall of the machine deposes nobody
+	c.LeaderLeaseTimeout = q.opts.Heartbeat - nudge // the longest allowed: a short stall of the machine deposes nobody
 	c.SnapshotInterval = snapshotLook
 	c.SnapshotThreshold = snapshotEntries
 	c.TrailingLogs = trailingLogs
@@ -220,7 +230,10 @@ func (q *Quorum) startRaft() (err error) {
 		}
 		return fmt.Errorf("start raft: %w", err)
 	}
+	q.downMu.Lock()
 	q.raft = r
+	q.downMu.Unlock()
+	q.running.Store(true)
 	r.RegisterObserver(raft.NewObserver(q.events, false, func(o *raft.Observation) bool {
 		switch o.Data.(type) {
 		case raft.LeaderObservation, raft.RaftState:
@@ -279,12 +292,27 @@ func (q *Quorum) bootstrap(snaps raft.SnapshotStore) error {
 	return q.store.StoreLog(&raft.Log{Index: 1, Term: 1, Type: raft.LogConfiguration, Data: raft.EncodeConfiguration(c)})
 }
 
-// fault tells the owner that the log could not be written.
+// fault silences this voter after the log could not be written, tells the owner, and stops raft.
 func (q *Quorum) fault(err error) {
+	if q.trans != nil {
+		q.trans.silent.Store(true)
+		q.store.silent.Store(q.running.Load())
+	}
 	q.log.Error("log could not be written; this voter takes no more part", "error", err)
 	if q.opts.Fault != nil {
 		q.opts.Fault(err)
 	}
+	q.shutdown()
+}
+
+// shutdown has raft stop, if it runs; the future waits until it has.
+func (q *Quorum) shutdown() raft.Future {
+	q.downMu.Lock()
+	defer q.downMu.Unlock()
+	if q.down == nil && q.raft != nil {
+		q.down = q.raft.Shutdown()
+	}
+	return q.down
 }
 
 // watch passes changes of leader on, and takes a snapshot when the log grows large with few entries.
@@ -292,6 +320,10 @@ func (q *Quorum) watch() {
 	defer close(q.watched)
 	look := time.NewTicker(snapshotLook)
 	defer look.Stop()
+	voters := q.Voters()
+	nudger := newNudger(q.raft, q.opts.Heartbeat, len(voters) == 1 && voters[0] == q.opts.ID)
+	tick := time.NewTicker(nudger.interval())
+	defer tick.Stop()
 	for {
 		select {
 		case <-q.stop:
@@ -300,6 +332,11 @@ func (q *Quorum) watch() {
 			select {
 			case q.changes <- struct{}{}:
 			default:
+			}
+		case now := <-tick.C:
+			if err := nudger.tick(now); err != nil {
+				q.log.Warn("leader is not watched closely", "error", err)
+				tick.Stop()
 			}
 		case <-look.C:
 			if q.store.written.Load() < snapshotBytes {
@@ -331,7 +368,7 @@ func (q *Quorum) Close() error {
 	if q.raft != nil {
 		// Raft forgets to answer some of what it holds when it is shut down, so it is given the time to answer before.
 		q.drained()
-		down := q.raft.Shutdown()
+		down := q.shutdown()
 		_ = q.trans.Close() // fails what raft's goroutines wait for
 		if err := down.Error(); err != nil {
 			q.closeErr = fmt.Errorf("close quorum %s: %w", q.opts.ID, err)

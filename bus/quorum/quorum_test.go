@@ -356,7 +356,7 @@ func TestBootstrapIsFinished(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(g.dir, "v1"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	s, err := openStore(filepath.Join(g.dir, "v1", raftFile), nil)
+	s, err := openStore(filepath.Join(g.dir, "v1", raftFile), func(err error) { t.Error(err) })
 	if err != nil {
 		t.Fatal(err)
 	}

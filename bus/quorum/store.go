@@ -38,8 +38,10 @@ type store struct {
 	written atomic.Int64 // bytes of entries since the last snapshot
 	damaged atomic.Bool  // a damaged record was read
 
-	mu    sync.Mutex
-	fault error
+	failed sync.Once
+	silent atomic.Bool // nothing that this voter says is sent any more
+	mu     sync.Mutex
+	fault  error
 }
 
 // openStore opens or makes the file. bbolt meets damage with a panic or a fault, which becomes ErrDamaged here; the list of
@@ -87,14 +89,21 @@ func (s *store) write(what string, f func() error) error {
 		return nil
 	}
 	err = fmt.Errorf("%s: %w", what, err)
-	s.mu.Lock()
-	first := s.fault == nil
-	if first {
-		s.fault = err
-	}
-	s.mu.Unlock()
-	if first && s.onFault != nil {
+	s.failed.Do(func() {
 		s.onFault(err)
+		s.mu.Lock()
+		s.fault = err
+		s.mu.Unlock()
+	})
+	return err
+}
+
+// writeState is write for terms and votes. Raft panics where it cannot write a term, so once this voter is silent it is
+// told that it could: no promise that rests on it leaves this process.
+func (s *store) writeState(key []byte, f func() error) error {
+	err := s.write("write "+string(key), f)
+	if err != nil && s.silent.Load() {
+		return nil
 	}
 	return err
 }
@@ -152,7 +161,7 @@ func (s *store) DeleteRange(min, max uint64) error {
 
 // Set implements raft.StableStore.
 func (s *store) Set(key, val []byte) error {
-	return s.write("write "+string(key), func() error { return s.bolt.Set(key, val) })
+	return s.writeState(key, func() error { return s.bolt.Set(key, val) })
 }
 
 // Get implements raft.StableStore.
@@ -160,7 +169,7 @@ func (s *store) Get(key []byte) ([]byte, error) { return s.bolt.Get(key) }
 
 // SetUint64 implements raft.StableStore.
 func (s *store) SetUint64(key []byte, val uint64) error {
-	return s.write("write "+string(key), func() error { return s.bolt.SetUint64(key, val) })
+	return s.writeState(key, func() error { return s.bolt.SetUint64(key, val) })
 }
 
 // GetUint64 implements raft.StableStore.

@@ -30,6 +30,7 @@ const maxPending = 1024
 
 var (
 	errNoAnswer = errors.New("no answer")
+	errSilent   = errors.New("this voter is silent, since its log could not be written")
 	errStopped  = errors.New("transport is closed")
 )
 
@@ -59,6 +60,7 @@ type transport struct {
 	said    *said
 	in      *inbound
 
+	silent atomic.Bool   // nothing is sent any more
 	next   atomic.Uint64 // the last correlation number
 	closed chan struct{}
 	once   sync.Once
@@ -296,7 +298,7 @@ func (t *transport) call(peer string, k kind, body, answer any, wait time.Durati
 	defer timer.Stop()
 	for try := 0; try < times; try++ {
 		t.count.sent.Add(1)
-		if err := t.conn.Publish(subject, msg); err != nil {
+		if err := t.send(subject, msg); err != nil {
 			return wireHeader{}, fmt.Errorf("send to %s: %w", subject, err)
 		}
 		select {
@@ -309,6 +311,14 @@ func (t *transport) call(peer string, k kind, body, answer any, wait time.Durati
 	}
 	t.count.unanswered.Add(1)
 	return wireHeader{}, fmt.Errorf("%w from %s within %v", errNoAnswer, subject, wait)
+}
+
+// send publishes, unless this voter was silenced.
+func (t *transport) send(subject string, msg []byte) error {
+	if t.silent.Load() {
+		return errSilent
+	}
+	return t.conn.Publish(subject, msg)
 }
 
 // into decodes the answer, or gives the error that came in its place.
