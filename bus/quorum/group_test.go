@@ -51,12 +51,19 @@ func (j *journal) Snapshot() ([]byte, error) {
 func (j *journal) Restore(data []byte) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	if len(data) < 16 || uint64(len(data)-16) < binary.BigEndian.Uint64(data[8:]) {
+		return errors.New("no journal")
+	}
 	last, pad := binary.BigEndian.Uint64(data), binary.BigEndian.Uint64(data[8:])
 	if last < j.last {
 		j.fault = fmt.Errorf("set back from %d to %d", j.last, last)
 	}
-	j.last = last
-	return json.Unmarshal(data[16+pad:], &j.Lines)
+	var lines []string
+	if err := json.Unmarshal(data[16+pad:], &lines); err != nil {
+		return err
+	}
+	j.last, j.Lines = last, lines
+	return nil
 }
 
 func (j *journal) lines() []string {

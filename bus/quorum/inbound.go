@@ -110,7 +110,7 @@ func (in *inbound) dispatch(k kind, h wireHeader, body *bytes.Reader) error {
 			return nil
 		}
 		in.ask(h, &raft.RequestVoteRequest{
-			RPCHeader: h.rpcHeader(), Candidate: []byte(h.From), Term: w.Term,
+			RPCHeader: h.rpcHeader(), Term: w.Term,
 			LastLogIndex: w.LastLogIndex, LastLogTerm: w.LastLogTerm, LeadershipTransfer: w.Transfer,
 		}, nil)
 	case kindSnapshot:

@@ -214,7 +214,7 @@ func (s *installs) install(h wireHeader) {
 	}
 	rpc := raft.RPC{
 		Command: &raft.InstallSnapshotRequest{
-			RPCHeader: h.rpcHeader(), SnapshotVersion: raft.SnapshotVersion(m.Version), Term: m.Term, Leader: []byte(h.From),
+			RPCHeader: h.rpcHeader(), SnapshotVersion: raft.SnapshotVersion(m.Version), Term: m.Term,
 			LastLogIndex: m.LastLogIndex, LastLogTerm: m.LastLogTerm,
 			Configuration: m.Configuration, ConfigurationIndex: m.ConfigurationIndex, Size: m.Size,
 		},

@@ -206,7 +206,7 @@ func appendToWire(a *raft.AppendEntriesRequest) wireAppend {
 // may be an old leader's, and raft itself cuts only to the end of its own log.
 func (w *wireAppend) request(h wireHeader) (*raft.AppendEntriesRequest, error) {
 	req := &raft.AppendEntriesRequest{
-		RPCHeader: h.rpcHeader(), Leader: []byte(h.From),
+		RPCHeader: h.rpcHeader(),
 		Term: w.Term, PrevLogEntry: w.PrevIndex, PrevLogTerm: w.PrevTerm,
 		LeaderCommitIndex: min(w.Commit, w.PrevIndex+uint64(len(w.Entries))),
 	}

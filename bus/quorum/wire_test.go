@@ -20,7 +20,7 @@ var aHeader = wireHeader{Kind: uint8(kindAppend), Group: "g", From: "a", ID: mat
 func TestAppendRoundTrip(t *testing.T) {
 	conf := raft.EncodeConfiguration(raft.Configuration{Servers: []raft.Server{{ID: "a", Address: "a"}}})
 	want := &raft.AppendEntriesRequest{
-		RPCHeader: aHeader.rpcHeader(), Leader: []byte("a"), Term: 7, PrevLogEntry: 4, PrevLogTerm: 2, LeaderCommitIndex: 5,
+		RPCHeader: aHeader.rpcHeader(), Term: 7, PrevLogEntry: 4, PrevLogTerm: 2, LeaderCommitIndex: 5,
 		Entries: []*raft.Log{
 			{Index: 5, Term: 3, Type: raft.LogNoop, AppendedAt: time.Unix(5, 6)},
 			{Index: 6, Term: 7, Type: raft.LogCommand, Data: []byte("x"), AppendedAt: time.Unix(5, 6)},
