@@ -15,9 +15,9 @@ import (
 )
 
 const (
-	// DefaultHeartbeat and DefaultElection are the time-outs of Options. A leader that is killed is replaced after 1.1 to
-	// 1.6 of them; 30 s on two cores with six busy processes and a disk that was written to all the time, and no leader
-	// was deposed for being slow.
+	// DefaultHeartbeat and DefaultElection are the time-outs of Options. A leader that is lost is replaced after 1.1 to 1.6
+	// of them (BenchmarkFailover), and on two cores shared with six busy processes and a busy disk none was deposed for
+	// being slow.
 	DefaultHeartbeat = 400 * time.Millisecond
 	DefaultElection  = 400 * time.Millisecond
 

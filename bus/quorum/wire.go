@@ -207,7 +207,7 @@ func appendToWire(a *raft.AppendEntriesRequest) wireAppend {
 func (w *wireAppend) request(h wireHeader) (*raft.AppendEntriesRequest, error) {
 	req := &raft.AppendEntriesRequest{
 		RPCHeader: h.rpcHeader(),
-		Term: w.Term, PrevLogEntry: w.PrevIndex, PrevLogTerm: w.PrevTerm,
+		Term:      w.Term, PrevLogEntry: w.PrevIndex, PrevLogTerm: w.PrevTerm,
 		LeaderCommitIndex: min(w.Commit, w.PrevIndex+uint64(len(w.Entries))),
 	}
 	term := w.PrevTerm
