@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Measures a cluster of three servers beside memcached, in the same run and in
+# turns, since the machine's speed drifts. Usage: compare.sh KUMOCTL [OPTION...]
+# (options of kumoctl bench, e.g. --connections 128 --sets 1)
+set -euo pipefail
+. "$(cd "$(dirname "$0")" && pwd)/lib.sh"
+need memcached "apt-get install memcached"
+kumoctl=$(realpath "${1:-bin/kumoctl}")
+shift || true
+cluster "$kumoctl" --processes
+memcached -u "$(id -un)" -l 127.0.0.1 -p $((port + 1)) -m 1024 -t 2 &
+memcached=$!
+trap 'kill $memcached $up 2>/dev/null; wait 2>/dev/null; rm -rf "$dir"' EXIT
+"$kumoctl" bench --addr "127.0.0.1:$((port + 1))" --addr "127.0.0.1:$port" --rounds 3 --connections 128 "$@"
