@@ -103,7 +103,7 @@ func Dial(o DialOptions) (*Bus, error) {
 	for _, u := range o.URLs {
 		b.urls[u] = true
 	}
-	if err := b.connect(o.Name, urls, nats.RetryOnFailedConnect(true)); err != nil {
+	if err := b.connect(o.Name, urls, remoteOptions()...); err != nil {
 		b.Close()
 		return nil, fmt.Errorf("dial bus at %v: %w", o.URLs, err)
 	}
@@ -131,12 +131,13 @@ func newBus(name string, log *slog.Logger, maxPayload int32) *Bus {
 }
 
 // connect makes the bus's own connection.
-func (b *Bus) connect(name string, urls []string, opt nats.Option) error {
+func (b *Bus) connect(name string, urls []string, more ...nats.Option) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	b.cancelDial = cancel
-	opts := append(clientOptions(ctx, name, b.setConnected), opt,
+	opts := append(clientOptions(ctx, name, b.setConnected),
 		nats.ErrorHandler(b.asyncError),
 		nats.ClosedHandler(func(*nats.Conn) { close(b.ncClosed) }))
+	opts = append(opts, more...)
 	nc, err := dialNATS(urls, opts)
 	if err != nil {
 		return err

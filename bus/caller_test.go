@@ -421,3 +421,61 @@ func TestOutbox(t *testing.T) {
 		t.Errorf("too large: %v", err)
 	}
 }
+
+// Whatever breaks, every call ends, and ends once.
+func TestEveryCallEndsOnce(t *testing.T) {
+	noLeaks(t)
+	first := open(t, options(t, "a"))
+	o := options(t, "b")
+	o.Routes = []string{first.RouteAddr()}
+	second := open(t, o)
+	o.Listen, o.RouteListen = second.ClientAddr(), second.RouteAddr()
+	echo(t, second, "echo")
+	c := caller(t, first, bus.CallerOptions{})
+	lanes := []*bus.Lane{c.Lane("direct", o.Listen), c.Lane("same", o.Listen), c.Lane("routed", "")}
+	ready(t, lanes[2], "echo")
+
+	stop := make(chan struct{})
+	var good, bad atomic.Int64
+	var wg sync.WaitGroup
+	for g := range 8 {
+		wg.Go(func() {
+			l := lanes[g%len(lanes)]
+			for i := uint64(0); ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				rs := make([]*result, 10)
+				for j := range rs {
+					rs[j] = newResult()
+					l.Call("echo", time.Now().Add(200*time.Millisecond), body(i), rs[j])
+				}
+				for _, r := range rs {
+					got, err := r.wait(t)
+					switch {
+					case err == nil && string(got) == string(body(i)):
+						good.Add(1)
+					case err == nil:
+						t.Errorf("an answer to another call: %x", got)
+					default:
+						bad.Add(1)
+					}
+				}
+			}
+		})
+	}
+	for range 3 {
+		before := good.Load()
+		eventually(t, "calls are answered", func() bool { return good.Load() > before+1000 })
+		closeBus(t, second)
+		second = open(t, o)
+		echo(t, second, "echo")
+	}
+	before := good.Load()
+	eventually(t, "calls are answered again", func() bool { return good.Load() > before+1000 })
+	close(stop)
+	wg.Wait()
+	t.Logf("%d answered, %d failed", good.Load(), bad.Load())
+}

@@ -35,14 +35,22 @@ func clientOptions(ctx context.Context, name string, onState func(up bool)) []na
 		nats.ReconnectBufSize(-1), // a message that waits for a connection is late already
 		nats.MaxReconnects(-1),
 		nats.CustomReconnectDelay(reconnectDelay),
-		nats.FlusherTimeout(flushTimeout),
 		nats.ReconnectOnFlusherError(),
-		nats.PingInterval(dialPingInterval),
-		nats.MaxPingsOutstanding(maxPingsOut),
 		nats.DrainTimeout(drainTimeout),
 		nats.ConnectHandler(func(*nats.Conn) { onState(true) }),
 		nats.ReconnectHandler(func(*nats.Conn) { onState(true) }),
 		nats.DisconnectErrHandler(func(*nats.Conn, error) { onState(false) }),
+	}
+}
+
+// remoteOptions are those of connections that leave the process. The in-process
+// one cannot be cut, so that a late PONG means a busy machine and no more.
+func remoteOptions() []nats.Option {
+	return []nats.Option{
+		nats.RetryOnFailedConnect(true),
+		nats.FlusherTimeout(flushTimeout),
+		nats.PingInterval(dialPingInterval),
+		nats.MaxPingsOutstanding(maxPingsOut),
 	}
 }
 

@@ -3,6 +3,7 @@ package bus
 import (
 	"errors"
 	"fmt"
+	"net"
 
 	"github.com/nats-io/nats.go"
 )
@@ -80,10 +81,17 @@ func wrapNATS(op, subject string, err error) error {
 	case errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrConnectionDraining):
 		ours = ErrClosed
 	case errors.Is(err, nats.ErrReconnectBufExceeded), errors.Is(err, nats.ErrDisconnected),
-		errors.Is(err, nats.ErrConnectionReconnecting):
+		errors.Is(err, nats.ErrConnectionReconnecting), isTimeout(err):
 		ours = ErrDisconnected
 	case errors.Is(err, nats.ErrMaxPayload):
 		ours = ErrTooLarge
 	}
 	return fmt.Errorf("%s %s: %w", op, subject, ours)
+}
+
+// isTimeout tells whether err is an expired deadline of a socket: the peer took
+// nothing for flushTimeout.
+func isTimeout(err error) bool {
+	var ne net.Error
+	return errors.As(err, &ne) && ne.Timeout()
 }

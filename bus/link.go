@@ -49,11 +49,11 @@ func (l *link) connect(ctx context.Context) {
 		return
 	}
 	opts := append(clientOptions(ctx, l.c.b.name, l.onState),
-		nats.RetryOnFailedConnect(true),
 		// The connection is to this member or to none.
 		nats.IgnoreDiscoveredServers(),
 		nats.ErrorHandler(l.c.b.asyncError),
 		nats.ClosedHandler(func(*nats.Conn) { close(l.ncClosed) }))
+	opts = append(opts, remoteOptions()...)
 	nc, err := dialNATS(urls, opts)
 	if err != nil {
 		l.c.b.log.Warn("bus: no direct connection", "addr", l.addr, "err", err)
@@ -103,12 +103,20 @@ func (l *link) setUp(up bool) {
 	}
 }
 
-// publish sends a frame. It may wait for the socket, for flushTimeout at most.
+// publish sends a frame. It may wait for the socket, for flushTimeout at most;
+// then the member is taken for dead, and the calls after this one leave by the
+// bus's own connection.
 func (l *link) publish(subject string, data []byte) error {
 	if !l.up.Load() {
 		return ErrDisconnected
 	}
-	return wrapNATS("publish", subject, l.nc.Publish(subject, data))
+	err := l.nc.Publish(subject, data)
+	if isTimeout(err) {
+		if err := l.nc.ForceReconnect(); err != nil {
+			l.c.b.log.Warn("bus: direct connection", "addr", l.addr, "err", err)
+		}
+	}
+	return wrapNATS("publish", subject, err)
 }
 
 // close ends a direct connection and waits for it.

@@ -41,7 +41,7 @@ type outFrame struct {
 
 const (
 	// keepBuffer is the largest buffer in bytes that is kept for reuse.
-	keepBuffer = 256 << 10
+	keepBuffer = 2 << 20
 	// forgetAfter is the number of turns after which an idle destination is
 	// forgotten.
 	forgetAfter = 4096

@@ -7,90 +7,89 @@ import "encoding/binary"
 // that nesting costs no stack; every value takes at least a byte, so that the
 // work is bounded by len(p) whatever an array claims to hold.
 func skip(p []byte) int {
-	at := uint64(0)
-	size := uint64(len(p))
-	for want := uint64(1); want > 0; want-- {
-		if at >= size {
+	at := 0
+	for want := 1; want > 0; want-- {
+		if at >= len(p) {
 			return -1
 		}
-		head, body, more := shape(p[at:])
-		if head == 0 || body > size-at-head {
+		k := &kinds[p[at]]
+		if k.size == 0 { // 0xc1, which msgpack never uses
 			return -1
 		}
-		at += head + body
-		want += more
+		if k.width > 0 {
+			n, ok := length(p[at+1:], k.width)
+			if !ok {
+				return -1
+			}
+			at += n * int(k.bytes)
+			want += n * int(k.values)
+		}
+		at += int(k.size)
+		want += int(k.inside)
 	}
-	return int(at)
+	if at > len(p) {
+		return -1
+	}
+	return at
 }
 
-// shape reads the type byte and length of one msgpack value: head is the bytes
-// of both, or 0 if they are cut short or not msgpack; body the bytes that
-// follow, more the number of values inside it.
-func shape(p []byte) (head, body, more uint64) {
-	c := p[0]
-	switch {
-	case c < 0x80 || c >= 0xe0: // fixint
-		return 1, 0, 0
-	case c < 0x90: // fixmap
-		return 1, 0, 2 * uint64(c&0x0f)
-	case c < 0xa0: // fixarray
-		return 1, 0, uint64(c & 0x0f)
-	case c < 0xc0: // fixstr
-		return 1, uint64(c & 0x1f), 0
+// length reads a length field of 1, 2 or 4 bytes.
+func length(p []byte, width uint8) (n int, ok bool) {
+	if len(p) < int(width) {
+		return 0, false
 	}
-	k := &kinds[c-0xc0]
-	if k.head == 0 || len(p) < int(k.head) {
-		return 0, 0, 0
-	}
-	n := uint64(0)
-	switch k.width {
+	switch width {
 	case 1:
-		n = uint64(p[1])
+		return int(p[0]), true
 	case 2:
-		n = uint64(binary.BigEndian.Uint16(p[1:]))
-	case 4:
-		n = uint64(binary.BigEndian.Uint32(p[1:]))
+		return int(binary.BigEndian.Uint16(p)), true
 	}
-	return uint64(k.head), uint64(k.fixed) + n*uint64(k.bytes), n * uint64(k.values)
+	return int(binary.BigEndian.Uint32(p)), true
 }
 
-// kind says how the length of a value with a given type byte is found: a length
-// field of width bytes is part of the head, counts bytes or values, and fixed
-// bytes follow in any case.
-type kind struct{ head, width, fixed, bytes, values uint8 }
+// kind says what follows a type byte: size is what the value takes in any case,
+// type byte included, and inside the number of values in it. A length field of
+// width bytes, if there is one, counts further bytes or values.
+type kind struct{ size, inside, width, bytes, values uint8 }
 
-// kinds are the type bytes 0xc0 to 0xdf. A zero head marks 0xc1, which msgpack
-// never uses.
-var kinds = [32]kind{
-	0x00: {head: 1},                      // nil
-	0x02: {head: 1},                      // false
-	0x03: {head: 1},                      // true
-	0x04: {head: 2, width: 1, bytes: 1},  // bin 8
-	0x05: {head: 3, width: 2, bytes: 1},  // bin 16
-	0x06: {head: 5, width: 4, bytes: 1},  // bin 32
-	0x07: {head: 3, width: 1, bytes: 1},  // ext 8: length, type
-	0x08: {head: 4, width: 2, bytes: 1},  // ext 16
-	0x09: {head: 6, width: 4, bytes: 1},  // ext 32
-	0x0a: {head: 1, fixed: 4},            // float 32
-	0x0b: {head: 1, fixed: 8},            // float 64
-	0x0c: {head: 1, fixed: 1},            // uint 8
-	0x0d: {head: 1, fixed: 2},            // uint 16
-	0x0e: {head: 1, fixed: 4},            // uint 32
-	0x0f: {head: 1, fixed: 8},            // uint 64
-	0x10: {head: 1, fixed: 1},            // int 8
-	0x11: {head: 1, fixed: 2},            // int 16
-	0x12: {head: 1, fixed: 4},            // int 32
-	0x13: {head: 1, fixed: 8},            // int 64
-	0x14: {head: 2, fixed: 1},            // fixext 1: type, data
-	0x15: {head: 2, fixed: 2},            // fixext 2
-	0x16: {head: 2, fixed: 4},            // fixext 4
-	0x17: {head: 2, fixed: 8},            // fixext 8
-	0x18: {head: 2, fixed: 16},           // fixext 16
-	0x19: {head: 2, width: 1, bytes: 1},  // str 8
-	0x1a: {head: 3, width: 2, bytes: 1},  // str 16
-	0x1b: {head: 5, width: 4, bytes: 1},  // str 32
-	0x1c: {head: 3, width: 2, values: 1}, // array 16
-	0x1d: {head: 5, width: 4, values: 1}, // array 32
-	0x1e: {head: 3, width: 2, values: 2}, // map 16
-	0x1f: {head: 5, width: 4, values: 2}, // map 32
+// kinds has an entry per type byte
+// (https://github.com/msgpack/msgpack/blob/master/spec.md#formats).
+var kinds = makeKinds()
+
+func makeKinds() (k [256]kind) {
+	for c := range 0x80 {
+		k[c] = kind{size: 1} // positive fixint
+	}
+	for n := range uint8(16) {
+		k[0x80|n] = kind{size: 1, inside: 2 * n} // fixmap
+		k[0x90|n] = kind{size: 1, inside: n}     // fixarray
+	}
+	for n := range uint8(32) {
+		k[0xa0|n] = kind{size: 1 + n} // fixstr
+		k[0xe0|n] = kind{size: 1}     // negative fixint
+	}
+	k[0xc0] = kind{size: 1} // nil
+	k[0xc2] = kind{size: 1} // false
+	k[0xc3] = kind{size: 1} // true
+	k[0xca] = kind{size: 5} // float 32
+	k[0xcb] = kind{size: 9} // float 64
+	for i := range 4 {
+		k[0xcc+i] = kind{size: 1 + 1<<i} // uint 8 to 64
+		k[0xd0+i] = kind{size: 1 + 1<<i} // int 8 to 64
+	}
+	for i := range 5 {
+		k[0xd4+i] = kind{size: 2 + 1<<i} // fixext 1 to 16: type, data
+	}
+	for i := range 3 {
+		w := uint8(1) << i
+		k[0xc4+i] = kind{size: 1 + w, width: w, bytes: 1} // bin 8 to 32
+		k[0xc7+i] = kind{size: 2 + w, width: w, bytes: 1} // ext 8 to 32: length, type, data
+		k[0xd9+i] = kind{size: 1 + w, width: w, bytes: 1} // str 8 to 32
+	}
+	for i := range 2 {
+		w := uint8(2) << i
+		k[0xdc+i] = kind{size: 1 + w, width: w, values: 1} // array 16 and 32
+		k[0xde+i] = kind{size: 1 + w, width: w, values: 2} // map 16 and 32
+	}
+	return k
 }
