@@ -285,7 +285,7 @@ func (c *conn) reserve(r *memcache.Request, size int, keyed bool, hash uint64, v
 		o = c.free[n-1]
 		c.free = c.free[:n-1]
 	} else {
-		o = &op{r: c.g.router, owner: c}
+		o = &op{r: c.g.router, owner: c, try: new(attempt)}
 	}
 	o.req = *r
 	o.req.Key, o.req.Value, o.req.Args = nil, nil, nil
@@ -353,6 +353,18 @@ func (c *conn) finish(o *op, a *memcache.Reply) {
 	c.mu.Unlock()
 }
 
+// underWay calls f with the operations that have no answer yet, none of which
+// is used for another request meanwhile.
+func (c *conn) underWay(f func(*op)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := c.head; i < c.tail; i++ {
+		if o := c.at(i); !o.done {
+			f(o)
+		}
+	}
+}
+
 // partial tells whether the next answer to come belongs to a list whose first
 // values are ready: they leave together. Called with mu held.
 func (c *conn) partial() bool {
@@ -394,7 +406,7 @@ func (c *conn) recycle(o *op) {
 	if cap(body) > keepBody {
 		body = nil
 	}
-	*o = op{r: o.r, owner: c, body: body[:0]}
+	*o = op{r: o.r, owner: c, try: o.try, body: body[:0]}
 	if len(c.free) < 64 {
 		c.free = append(c.free, o)
 	}

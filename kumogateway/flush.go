@@ -46,7 +46,7 @@ func (r *router) flush(done func(memcache.Reply)) {
 	req := memcache.Request{Op: memcache.OpFlushAll}
 	deadline := time.Now().Add(r.o.OpTimeout)
 	for p := range rs.parts {
-		o := &op{r: r, owner: j, req: req, verb: subjects.VerbFlush, part: ring.Partition(p), deadline: deadline}
+		o := &op{r: r, owner: j, try: new(attempt), req: req, verb: subjects.VerbFlush, part: ring.Partition(p), deadline: deadline}
 		r.send(o, &req, nil)
 	}
 }

@@ -78,7 +78,7 @@ func Open(o Options) (_ *Gateway, err error) {
 			return nil, fmt.Errorf("open gateway: %w", err)
 		}
 	}
-	if g.router, err = openRouter(&g.o, g.bus, g.boot); err != nil {
+	if g.router, err = openRouter(&g.o, g.bus, g.boot, g.underWay); err != nil {
 		return nil, err
 	}
 	g.beat = startHeart(g)
@@ -242,6 +242,11 @@ func (g *Gateway) Close() error {
 	<-idle
 	close(g.ended)
 	return nil
+}
+
+// underWay calls f with every connection's operations; see conn.underWay.
+func (g *Gateway) underWay(f func(*op)) {
+	g.each(func(c *conn) { c.underWay(f) })
 }
 
 func (g *Gateway) each(f func(*conn)) {

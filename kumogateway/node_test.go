@@ -28,9 +28,11 @@ type node struct {
 	proc ring.Process
 	addr string
 
+	lock    *sync.Mutex // above mu, where nodes share their items
 	mu      sync.Mutex
 	table   *ring.Table
 	items   map[string]subjects.Record
+	done    map[subjects.OpID]subjects.Reply // answers by operation ID; N holds the partition too
 	seq     uint64
 	answers []subjects.OpID // of the writes in the order in which they were carried out
 	attempt []uint32
@@ -47,7 +49,7 @@ func startNode(t testing.TB, name string, routes ...string) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := &node{t: t, bus: b, addr: b.ClientAddr(), items: map[string]subjects.Record{}}
+	n := &node{t: t, bus: b, addr: b.ClientAddr(), items: map[string]subjects.Record{}, done: map[subjects.OpID]subjects.Reply{}}
 	n.proc = ring.Process{Store: ring.NodeID(len(name))<<32 | ring.NodeID(name[0]), Boot: 1}
 	t.Cleanup(n.stop)
 	id := func() uint64 { return uint64(testClusterID) }
@@ -106,6 +108,10 @@ func (n *node) serve(body []byte, write bool) subjects.Reply {
 		n.t.Errorf("request does not decode: %v", err)
 		return subjects.Reply{Status: subjects.StatusBad}
 	}
+	if n.lock != nil {
+		n.lock.Lock()
+		defer n.lock.Unlock()
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.meddle != nil {
@@ -121,7 +127,15 @@ func (n *node) serve(body []byte, write bool) subjects.Reply {
 	}
 	n.answers = append(n.answers, w.Op)
 	n.attempt = append(n.attempt, w.Attempt)
-	return n.write(&w)
+	id := subjects.OpID{Boot: w.Op.Boot, N: w.Op.N<<16 | uint64(w.Partition)}
+	if rep, ok := n.done[id]; ok {
+		return rep
+	}
+	rep := n.write(&w)
+	if n.done != nil {
+		n.done[id] = rep
+	}
+	return rep
 }
 
 func (n *node) found(key string) subjects.Reply {

@@ -2,6 +2,7 @@ package kumogateway
 
 import (
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/etolabo/kumofs/bus"
@@ -18,12 +19,13 @@ type owner interface {
 }
 
 // op is one operation on one partition, through all of its attempts. It
-// belongs to one goroutine at a time: to the connection that makes it, to the
-// lane between Call and Done, to the router while it waits for a newer ring,
-// and from finish on to its owner.
+// belongs to one goroutine at a time: to the connection that makes it, to
+// whoever ends its attempt, to the router while it waits for a newer ring, and
+// from finish on to its owner.
 type op struct {
 	r     *router
 	owner owner
+	try   *attempt
 	req   memcache.Request // without Key, Value and Args
 	hash  uint64           // of the key with its prefix
 	verb  subjects.Verb    // 0: a read
@@ -34,7 +36,7 @@ type op struct {
 	n        uint64 // the operation's number in its partition, 0 before the first attempt
 	part     ring.Partition
 	epoch    ring.Epoch // of the last attempt
-	attempt  uint32
+	attempts uint32
 	unsure   bool // an attempt may have been carried out and nothing was heard of it
 	deadline time.Time
 	due      time.Time // while it waits: when to try again without a newer ring
@@ -85,7 +87,7 @@ func (o *op) encode(req *memcache.Request, key []byte, lowest uint64) {
 	m := subjects.Write{
 		Partition: o.part, Epoch: o.epoch,
 		Op:      subjects.OpID{Boot: o.r.boot, N: o.n, Lowest: lowest},
-		Attempt: o.attempt, Verb: o.verb, Key: key, Value: req.Value, Flags: req.Flags,
+		Attempt: o.attempts, Verb: o.verb, Key: key, Value: req.Value, Flags: req.Flags,
 		Exptime: req.Exptime, Delta: req.Delta, MaxItem: uint32(o.r.o.MaxItemSize),
 	}
 	if req.Op == memcache.OpCAS {
@@ -115,7 +117,7 @@ func (o *op) again(lowest uint64) {
 	if err := m.Decode(o.body); err != nil {
 		panic("kumogateway: own message does not decode: " + err.Error())
 	}
-	m.Partition, m.Epoch, m.Attempt = o.part, o.epoch, o.attempt
+	m.Partition, m.Epoch, m.Attempt = o.part, o.epoch, o.attempts
 	m.Op.N, m.Op.Lowest = o.n, lowest
 	o.body = m.Append(make([]byte, 0, len(o.body)+32))
 }
@@ -132,8 +134,39 @@ func (o *op) key() []byte {
 	return m.Key[len(o.r.o.KeyPrefix):]
 }
 
+// attempt is an operation in the hands of a lane. Who takes op out of it has
+// the operation; an answer that finds it gone came too late.
+type attempt struct {
+	op    atomic.Pointer[op]
+	where atomic.Uint64 // partition and epoch, see place
+}
+
+// place packs a partition with the lower 48 bits of its epoch.
+func place(p ring.Partition, e ring.Epoch) uint64 { return uint64(p)<<48 | uint64(e)&(1<<48-1) }
+
+func unplace(w uint64) (ring.Partition, ring.Epoch) {
+	return ring.Partition(w >> 48), ring.Epoch(w & (1<<48 - 1))
+}
+
 // Done takes the outcome of an attempt; see bus.Pending.
-func (o *op) Done(body []byte, err error) {
+func (a *attempt) Done(body []byte, err error) {
+	if o := a.op.Swap(nil); o != nil {
+		o.outcome(body, err)
+	}
+}
+
+// abandon takes the operation out of the hands of its lane, whose answer will
+// be ignored; it fails if the answer was faster.
+func (o *op) abandon() bool {
+	if !o.try.op.CompareAndSwap(o, nil) {
+		return false
+	}
+	o.try = new(attempt) // the lane keeps the other until its deadline
+	o.unsure = true
+	return true
+}
+
+func (o *op) outcome(body []byte, err error) {
 	if err != nil {
 		o.failed(err)
 		return
@@ -149,9 +182,9 @@ func (o *op) Done(body []byte, err error) {
 		if rep.Epoch >= o.epoch {
 			o.r.watcher.Refresh()
 		}
-		o.r.hold(o, backoff(o.attempt))
+		o.r.hold(o, backoff(o.attempts))
 	case subjects.StatusRetry:
-		o.r.hold(o, backoff(o.attempt))
+		o.r.hold(o, backoff(o.attempts))
 	default:
 		o.end(o.translate(&rep))
 	}
@@ -163,7 +196,7 @@ func (o *op) failed(err error) {
 	case errors.Is(err, bus.ErrTooLarge):
 		o.end(memcache.Reply{Status: memcache.StatusTooLarge})
 	case errors.Is(err, bus.ErrOverloaded):
-		o.r.hold(o, backoff(o.attempt))
+		o.r.hold(o, backoff(o.attempts))
 	case errors.Is(err, bus.ErrTimeout):
 		// The attempt has waited long enough already.
 		o.unsure = true
@@ -173,7 +206,7 @@ func (o *op) failed(err error) {
 		// A broken connection, mostly to a process that died: its partitions
 		// will soon be elsewhere.
 		o.unsure = true
-		o.r.hold(o, backoff(o.attempt))
+		o.r.hold(o, backoff(o.attempts))
 	}
 }
 

@@ -30,6 +30,10 @@ type router struct {
 	routes  atomic.Pointer[routes]
 	numbers []numbers // by partition; set before the first routes
 
+	underWay func(func(*op))
+	swept    *routes   // those with which redirect has looked; run's
+	sweepAt  time.Time // when it looks again, if not zero; run's
+
 	wake chan struct{}
 	stop chan struct{}
 	done chan struct{}
@@ -49,6 +53,8 @@ type routes struct {
 type route struct {
 	node        ring.Node
 	epoch       ring.Epoch
+	since       ring.Epoch // the epoch with which this process was found to be the primary
+	at          time.Time  // and when
 	read, write *bus.Lane
 	readSubject string
 	writeSubj   string
@@ -58,22 +64,24 @@ const (
 	// waitTick is how often the list of waiting operations is looked through.
 	waitTick = 10 * time.Millisecond
 
-	// An attempt is given up, and repeated, after these times: the first is
-	// short, since a primary that hangs may have a successor already. A write
-	// is given the time that its primary needs to have a silent replica taken
-	// out. Later attempts get more, lest an overloaded server be given more to
-	// do for being slow.
-	firstRead  = 250 * time.Millisecond
-	laterRead  = 500 * time.Millisecond
-	firstWrite = 1000 * time.Millisecond
-	laterWrite = 1500 * time.Millisecond
+	// An attempt is given up, and repeated, after these times, doubled with
+	// every further one. They are for messages that were lost: when a primary
+	// dies or hangs, the ring says so sooner. Shorter times would give an
+	// overloaded server more to do for being slow.
+	firstRead  = time.Second
+	firstWrite = 2 * time.Second
+
+	// writeGrace is how long a primary that was replaced may still answer a
+	// write that it was sent before.
+	writeGrace = 250 * time.Millisecond
 )
 
 // openRouter starts to follow the ring. o stays the caller's and must not
-// change.
-func openRouter(o *Options, b *bus.Bus, boot ring.BootID) (_ *router, err error) {
+// change. underWay calls a function with operations that may be in the hands
+// of a lane, each while it cannot be used for anything else.
+func openRouter(o *Options, b *bus.Bus, boot ring.BootID, underWay func(func(*op))) (_ *router, err error) {
 	r := &router{
-		o: o, log: o.Log, boot: boot, bus: b,
+		o: o, log: o.Log, boot: boot, bus: b, underWay: underWay,
 		wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
 	}
 	r.caller, err = b.NewCaller(bus.CallerOptions{
@@ -126,6 +134,7 @@ func (r *router) onTable(t *ring.Table) {
 		return
 	}
 	n := &routes{table: t, parts: make([]route, t.Size())}
+	now := time.Now()
 	for p := range n.parts {
 		c := &t.Partitions[p]
 		node, ok := t.Primary(ring.Partition(p))
@@ -135,11 +144,11 @@ func (r *router) onTable(t *ring.Table) {
 		rt := &n.parts[p]
 		if old != nil && old.parts[p].read != nil && old.parts[p].node == node {
 			*rt = old.parts[p]
-			rt.epoch = c.Epoch
+			rt.epoch = c.Epoch // the process is the same: since stays
 			continue
 		}
 		*rt = route{
-			node: node, epoch: c.Epoch,
+			node: node, epoch: c.Epoch, since: c.Epoch, at: now,
 			read:        r.caller.Lane(node.Name+"/"+subjects.VerbRead, node.Addr),
 			write:       r.caller.Lane(node.Name+"/"+subjects.VerbWrite, node.Addr),
 			readSubject: r.o.Cluster.Part(node.Name, ring.Partition(p), subjects.VerbRead),
@@ -203,23 +212,53 @@ func (r *router) send(o *op, req *memcache.Request, key []byte) {
 		}
 	}
 	o.epoch = rt.epoch
-	o.attempt++
+	o.attempts++
 	if req != nil {
 		o.encode(req, key, lowest)
 	} else {
 		o.again(lowest)
 	}
-	if o.attempt > 1 {
-		timeout = laterRead
-		if o.write() {
-			timeout = laterWrite
-		}
-	}
-	due := time.Now().Add(timeout)
+	due := time.Now().Add(timeout << min(o.attempts-1, 8))
 	if due.After(o.deadline) {
 		due = o.deadline
 	}
-	lane.Call(subject, due, o.body, o)
+	// Once try has the operation, somebody else may take it.
+	try, body := o.try, o.body
+	try.where.Store(place(o.part, o.epoch))
+	try.op.Store(o)
+	lane.Call(subject, due, body, try)
+}
+
+// redirect takes operations back from primaries that have a successor, and
+// sends them there: the old one may hang. Reads go at once. A write is left to
+// the old primary for a moment, since one that lives either has it committed
+// or refuses it, and then nobody needs to find out that it was done already.
+// It tells whether it has to look again.
+func (r *router) redirect(now time.Time) (again bool) {
+	rs := r.routes.Load()
+	switch {
+	case rs == nil, rs == r.swept && r.sweepAt.IsZero():
+		return false
+	case rs == r.swept && now.Before(r.sweepAt):
+		return true
+	}
+	r.swept, r.sweepAt = rs, time.Time{}
+	var taken []*op
+	r.underWay(func(o *op) {
+		p, e := unplace(o.try.where.Load())
+		if int(p) >= len(rs.parts) || rs.parts[p].read == nil || e >= rs.parts[p].since {
+			return
+		}
+		if at := rs.parts[p].at.Add(writeGrace); o.write() && now.Before(at) {
+			r.sweepAt = now.Add(writeGrace)
+		} else if o.abandon() {
+			taken = append(taken, o)
+		}
+	})
+	for _, o := range taken {
+		r.send(o, nil, nil)
+	}
+	return !r.sweepAt.IsZero()
 }
 
 // unsent holds an operation that has nowhere to go yet.
@@ -272,7 +311,9 @@ func (r *router) run() {
 		case <-r.wake:
 		case <-tick.C:
 		}
-		left := r.retry(time.Now())
+		now := time.Now()
+		left := r.redirect(now)
+		left = r.retry(now) || left
 		if ticking != left {
 			if ticking = left; ticking {
 				tick.Reset(waitTick)
