@@ -1,0 +1,283 @@
+package store
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"os"
+	"runtime/debug"
+	"time"
+
+	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
+
+	"github.com/etolabo/kumofs/subjects"
+	"github.com/etolabo/kumofs/subjects/ring"
+)
+
+// The file has two buckets. "data" holds the values: the key is the partition
+// (2 bytes, big-endian), a space byte and the user's key, so that a partition is
+// a range. "meta" holds the state of each copy under "p" and the partition, and
+// that of the store under "store".
+var (
+	bucketData = []byte("data")
+	bucketMeta = []byte("meta")
+	keyStore   = []byte("store")
+	userSpace  = []byte{spaceUser}
+)
+
+func appendDataKey(b []byte, p ring.Partition, place []byte) []byte {
+	return append(binary.BigEndian.AppendUint16(b, uint16(p)), place...)
+}
+
+func appendUserKey(b []byte, p ring.Partition, key []byte) []byte {
+	b = append(binary.BigEndian.AppendUint16(b, uint16(p)), spaceUser)
+	return append(b, key...)
+}
+
+func metaKey(p ring.Partition) []byte {
+	return binary.BigEndian.AppendUint16([]byte{'p'}, uint16(p))
+}
+
+// A stored value: CRC-32C over the bbolt key and all that follows (4 bytes),
+// epoch (4), seq (8), flags (4), bits (4), expiry (8), value. Numbers are
+// little-endian.
+const valueHead = 32
+
+func appendValue(b, key []byte, v *value) []byte {
+	at := len(b)
+	b = append(b, 0, 0, 0, 0)
+	b = binary.LittleEndian.AppendUint32(b, uint32(v.version.Epoch))
+	b = binary.LittleEndian.AppendUint64(b, v.version.Seq)
+	b = binary.LittleEndian.AppendUint32(b, v.flags)
+	b = binary.LittleEndian.AppendUint32(b, v.bits)
+	b = binary.LittleEndian.AppendUint64(b, uint64(v.expiry))
+	b = append(b, v.data...)
+	binary.LittleEndian.PutUint32(b[at:], valueSum(key, b[at:]))
+	return b
+}
+
+func valueSum(key, val []byte) uint32 {
+	return crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, val[4:])
+}
+
+// readValue takes a stored value apart; Value aliases val.
+func readValue(dataKey, val []byte) (subjects.Record, error) {
+	if len(val) < valueHead || binary.LittleEndian.Uint32(val) != valueSum(dataKey, val) {
+		return subjects.Record{}, fmt.Errorf("key %q of partition %d: %w", dataKey[3:], binary.BigEndian.Uint16(dataKey), ErrCorrupt)
+	}
+	return subjects.Record{
+		Key:   dataKey[3:],
+		Value: val[valueHead:],
+		Version: subjects.Version{
+			Epoch: ring.Epoch(binary.LittleEndian.Uint32(val[4:])),
+			Seq:   binary.LittleEndian.Uint64(val[8:]),
+		},
+		Flags:  binary.LittleEndian.Uint32(val[16:]),
+		Bits:   binary.LittleEndian.Uint32(val[20:]),
+		Expiry: int64(binary.LittleEndian.Uint64(val[24:])),
+	}, nil
+}
+
+// partMeta is a copy's state as bbolt has it.
+type partMeta struct {
+	promised   ring.Epoch
+	applied    subjects.Version // every entry through it is in the data
+	seen       uint64           // entries through it are known to have committed
+	base       subjects.Version
+	outline    subjects.Outline // of the log through applied
+	incomplete bool
+	lost       bool
+	cursor     []byte
+	items      int64
+	lsn        uint64 // the log's records before it are reflected, entries behind applied aside
+	// torn: the data is between this state and that at LSN need. Only with the
+	// log through need can the copy be put together.
+	torn bool
+	need uint64
+}
+
+const (
+	metaVersion    = 1
+	flagIncomplete = 1 << 0
+	flagLost       = 1 << 1
+	flagTorn       = 1 << 2
+)
+
+func (m *partMeta) encode() []byte {
+	var flags byte
+	for _, f := range []struct {
+		on  bool
+		bit byte
+	}{{m.incomplete, flagIncomplete}, {m.lost, flagLost}, {m.torn, flagTorn}} {
+		if f.on {
+			flags |= f.bit
+		}
+	}
+	b := []byte{metaVersion, flags}
+	b = binary.AppendUvarint(b, uint64(m.promised))
+	b = appendVersion(b, m.applied)
+	b = binary.AppendUvarint(b, m.seen)
+	b = appendVersion(b, m.base)
+	b = appendBytes(b, m.cursor)
+	b = binary.AppendUvarint(b, uint64(max(m.items, 0)))
+	b = binary.AppendUvarint(b, m.lsn)
+	b = binary.AppendUvarint(b, m.need)
+	b = binary.AppendUvarint(b, uint64(len(m.outline)))
+	for _, v := range m.outline {
+		b = appendVersion(b, v)
+	}
+	return sealed(b)
+}
+
+func (m *partMeta) decode(b []byte) error {
+	b, ok := unseal(b)
+	if !ok || len(b) < 2 || b[0] != metaVersion {
+		return fmt.Errorf("state of a copy: %w", ErrDamaged)
+	}
+	m.incomplete, m.lost, m.torn = b[1]&flagIncomplete != 0, b[1]&flagLost != 0, b[1]&flagTorn != 0
+	r := numbers{b: b[2:]}
+	m.promised = ring.Epoch(r.uint())
+	m.applied = r.version()
+	m.seen = r.uint()
+	m.base = r.version()
+	m.cursor = append([]byte{}, r.bytes()...)
+	m.items = int64(r.uint())
+	m.lsn, m.need = r.uint(), r.uint()
+	n := r.uint()
+	if n > subjects.MaxOutline {
+		r.fail = true
+		n = 0
+	}
+	m.outline = make(subjects.Outline, 0, n)
+	for range n {
+		m.outline = append(m.outline, r.version())
+	}
+	if r.fail {
+		return fmt.Errorf("state of a copy: %w", ErrDamaged)
+	}
+	return nil
+}
+
+// storeMeta is what the file says of the whole store.
+type storeMeta struct {
+	// lost: an earlier file was set aside, so that a copy without a state is
+	// not an empty one but a lost one.
+	lost bool
+	// from: records of the log before this LSN belong to a file that was set
+	// aside; only their promises count.
+	from uint64
+	// lsn: the log reached at least this far.
+	lsn uint64
+}
+
+func (m *storeMeta) encode() []byte {
+	var flags byte
+	if m.lost {
+		flags = flagLost
+	}
+	b := binary.AppendUvarint([]byte{metaVersion, flags}, m.from)
+	return sealed(binary.AppendUvarint(b, m.lsn))
+}
+
+func (m *storeMeta) decode(b []byte) error {
+	b, ok := unseal(b)
+	if !ok || len(b) < 2 || b[0] != metaVersion {
+		return fmt.Errorf("state of the store: %w", ErrDamaged)
+	}
+	r := numbers{b: b[2:]}
+	m.lost, m.from, m.lsn = b[1]&flagLost != 0, r.uint(), r.uint()
+	if r.fail {
+		return fmt.Errorf("state of the store: %w", ErrDamaged)
+	}
+	return nil
+}
+
+func sealed(b []byte) []byte {
+	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+}
+
+func unseal(b []byte) ([]byte, bool) {
+	n := len(b) - 4
+	if n < 0 || binary.LittleEndian.Uint32(b[n:]) != crc32.Checksum(b[:n], castagnoli) {
+		return nil, false
+	}
+	return b[:n], true
+}
+
+// openBolt opens the file. An error that is ErrDamaged says that the file
+// itself is no good.
+func openBolt(path string) (db *bbolt.DB, err error) {
+	err = guard(func() error {
+		db, err = bbolt.Open(path, 0o600, &bbolt.Options{
+			Timeout:      time.Second, // the folder's lock is ours: nobody has it
+			FreelistType: bbolt.FreelistMapType,
+			// Growing the map waits for every reader; address space is free.
+			InitialMmapSize: 1 << 30,
+			NoStatistics:    true,
+		})
+		return err
+	})
+	if err == nil {
+		return db, nil
+	}
+	for _, bad := range []error{berrors.ErrInvalid, berrors.ErrVersionMismatch, berrors.ErrChecksum, berrors.ErrInvalidMapping} {
+		if errors.Is(err, bad) {
+			err = fmt.Errorf("%w: %w", ErrDamaged, err)
+		}
+	}
+	if fi, e := os.Stat(path); e == nil && fi.Size() < 4*int64(os.Getpagesize()) && !errors.Is(err, ErrDamaged) && !isNoSpace(err) {
+		err = fmt.Errorf("%w: %d bytes: %w", ErrDamaged, fi.Size(), err)
+	}
+	return nil, err
+}
+
+// guard turns what bbolt does with a damaged file, panics and memory faults,
+// into ErrDamaged.
+func guard(f func() error) (err error) {
+	old := debug.SetPanicOnFault(true)
+	defer func() {
+		debug.SetPanicOnFault(old)
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%w: %v", ErrDamaged, r)
+		}
+	}()
+	return f()
+}
+
+// loadBolt reads the states, and makes the buckets in a new file. found is
+// false when the store's own state is missing: the file is new.
+func loadBolt(db *bbolt.DB) (st storeMeta, found bool, parts map[ring.Partition]*partMeta, err error) {
+	parts = make(map[ring.Partition]*partMeta)
+	err = guard(func() error {
+		return db.Update(func(tx *bbolt.Tx) error {
+			if _, err := tx.CreateBucketIfNotExists(bucketData); err != nil {
+				return err
+			}
+			b, err := tx.CreateBucketIfNotExists(bucketMeta)
+			if err != nil {
+				return err
+			}
+			if v := b.Get(keyStore); v != nil {
+				found = true
+				if err := st.decode(v); err != nil {
+					return err
+				}
+			}
+			return b.ForEach(func(k, v []byte) error {
+				if len(k) != 3 || k[0] != 'p' {
+					return nil
+				}
+				p := ring.Partition(binary.BigEndian.Uint16(k[1:]))
+				if p >= ring.MaxPartitions {
+					return fmt.Errorf("state of partition %d: %w", p, ErrDamaged)
+				}
+				m := &partMeta{}
+				parts[p] = m
+				return m.decode(v)
+			})
+		})
+	})
+	return st, found, parts, err
+}

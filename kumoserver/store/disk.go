@@ -1,0 +1,97 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// disk is the few calls of the log that can fail when a disk is full or
+// breaks; tests replace them.
+type disk struct {
+	write    func(f *os.File, b []byte, off int64) (int, error)
+	sync     func(f *os.File) error
+	allocate func(f *os.File, size int64) error
+}
+
+func (d *disk) writeAt(f *os.File, b []byte, off int64) error {
+	write := (*os.File).WriteAt
+	if d.write != nil {
+		write = d.write
+	}
+	n, err := write(f, b, off)
+	if err == nil && n < len(b) {
+		err = fmt.Errorf("%d of %d bytes written", n, len(b))
+	}
+	return err
+}
+
+func (d *disk) datasync(f *os.File) error {
+	if d.sync != nil {
+		return d.sync(f)
+	}
+	return datasync(f)
+}
+
+func (d *disk) preallocate(f *os.File, size int64) error {
+	if d.allocate != nil {
+		return d.allocate(f, size)
+	}
+	return preallocate(f, size)
+}
+
+func isNoSpace(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, ErrNoSpace)
+}
+
+// writeFile replaces a small file: the old or the new content is there after a
+// crash at any moment.
+func writeFile(path string, b []byte) error {
+	tmp := path + ".tmp"
+	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err == nil {
+		err = f.Sync()
+	}
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if err == nil {
+		err = os.Rename(tmp, path)
+	}
+	if err != nil {
+		os.Remove(tmp)
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+func syncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	err = f.Sync()
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	return err
+}
+
+// setAside renames a file so that nothing reads it and nothing is destroyed.
+func setAside(path string) (string, error) {
+	for n := 1; ; n++ {
+		to := fmt.Sprintf("%s.damaged-%d", path, n)
+		if _, err := os.Lstat(to); errors.Is(err, os.ErrNotExist) {
+			if err := os.Rename(path, to); err != nil {
+				return "", err
+			}
+			return to, syncDir(filepath.Dir(path))
+		}
+	}
+}

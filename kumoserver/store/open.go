@@ -1,0 +1,200 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/etolabo/kumofs/subjects/ring"
+)
+
+// Open opens the store in o.Dir, or makes one there. A damaged log tail is cut
+// off and a damaged bbolt file set aside; Damaged tells.
+func Open(o Options) (_ *Store, err error) {
+	if o, err = o.withDefaults(); err != nil {
+		return nil, err
+	}
+	s := &Store{
+		opts: o, failed: make(chan error, 1), scratch: make([]byte, 0, 1024),
+		parts: make([]atomic.Pointer[part], ring.MaxPartitions),
+	}
+	defer func() {
+		if err != nil {
+			s.release()
+		}
+	}()
+	if s.lock, err = lockFolder(o.Dir); err != nil {
+		return nil, err
+	}
+	if s.identity, err = loadIdentity(o.Dir); err != nil {
+		return nil, err
+	}
+	last, found := run{}, false
+	if found, err = readJSON(filepath.Join(o.Dir, runName), &last); err != nil {
+		// An unreadable note is no proof of a clean end.
+		s.note("%s: %v: taken as not clean", runName, err)
+		last, found = run{Unclean: true}, true
+	}
+	if err = os.MkdirAll(filepath.Join(o.Dir, logDir), 0o700); err != nil {
+		return nil, err
+	}
+	r := &recovery{s: s}
+	if err = r.openData(); err != nil {
+		return nil, fmt.Errorf("open %s: %w", filepath.Join(o.Dir, dataName), err)
+	}
+	if err = r.replay(); err != nil {
+		return nil, fmt.Errorf("read the log in %s: %w", filepath.Join(o.Dir, logDir), err)
+	}
+	s.run = run{
+		OSBoot: o.OSBoot, Sync: o.Sync.String(),
+		// What a dying machine leaves may look like anything; with a synced log
+		// none of it was acknowledged.
+		Unclean: judgeRun(last, found, o.OSBoot) || r.missing ||
+			found && r.torn && (last.Clean || r.rotten && last.OSBoot == o.OSBoot),
+	}
+	if err = saveJSON(filepath.Join(o.Dir, runName), s.run); err != nil {
+		return nil, err
+	}
+	if err = s.begin(r); err != nil {
+		return nil, fmt.Errorf("begin the log in %s: %w", filepath.Join(o.Dir, logDir), err)
+	}
+	s.applier.start()
+	return s, nil
+}
+
+// begin starts writing behind what recovery found.
+func (s *Store) begin(r *recovery) error {
+	dir := filepath.Join(s.opts.Dir, logDir)
+	s.applier = newApplier(s)
+	s.applier.lsn = r.meta.lsn
+	s.prep = newPreparer(dir, r.next, s.opts, func(full bool) { s.logFull.Store(full) })
+	s.wal = newWAL(s.opts, s.identity.ID)
+	s.wal.prep, s.wal.head, s.wal.fail = s.prep, s.segmentRecord, s.fail
+	if err := s.wal.begin(r.segs, max(r.end, r.meta.lsn), r.end); err != nil {
+		return err
+	}
+	r.segs = nil
+	s.commitsFrom = s.wal.end.Load()
+	for _, p := range r.lost {
+		p.mu.Lock()
+		err := s.record(p, recLost, s.body(p))
+		p.mu.Unlock()
+		if err != nil {
+			return err
+		}
+	}
+	if len(r.lost) > 0 {
+		if _, err := s.wal.flush(); err != nil {
+			return err
+		}
+		if err := s.wal.waitSynced(s.wal.end.Load()); err != nil {
+			return err
+		}
+	}
+	s.applier.arm()
+	if s.identity.Ready {
+		return nil
+	}
+	s.identity.Ready = true
+	return saveJSON(filepath.Join(s.opts.Dir, identityName), s.identity)
+}
+
+// note records damage.
+func (s *Store) note(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	s.damaged = append(s.damaged, text)
+	s.opts.Log.Warn("damage found", "folder", s.opts.Dir, "what", text)
+}
+
+// Close brings everything to disk and ends; the store is clean afterwards. The
+// core loop must have ended. Calling it again does nothing.
+func (s *Store) Close() error {
+	s.closeMu.Lock()
+	defer s.closeMu.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	s.recordCommits()
+	_, err := s.wal.flush()
+	if err != nil {
+		s.wal.halt(err) // or the applier would wait for what is not written
+	}
+	s.applier.halt()
+	if err == nil && s.failedWith() == nil {
+		// Without room for it the log keeps what bbolt does not have.
+		if err = s.applier.sweep(false); isNoSpace(err) {
+			err = nil
+		}
+	}
+	s.wal.halt(ErrClosed)
+	if err == nil {
+		err = s.failedWith()
+	}
+	if err == nil {
+		if err = s.wal.syncAll(); err == nil {
+			err = s.closeData()
+		}
+	}
+	if err == nil {
+		s.idMu.Lock()
+		s.run.Clean = true
+		err = saveJSON(filepath.Join(s.opts.Dir, runName), s.run)
+		s.idMu.Unlock()
+	}
+	s.release()
+	if err != nil {
+		return fmt.Errorf("close %s: %w", s.opts.Dir, err)
+	}
+	return nil
+}
+
+// CloseHard leaves the store as the death of the process would: what was not
+// flushed is gone, nothing is applied, synced or marked. For tests of crashes.
+func (s *Store) CloseHard() {
+	s.closeMu.Lock()
+	defer s.closeMu.Unlock()
+	if s.closed {
+		return
+	}
+	s.closed = true
+	s.wal.abandon()
+	s.wal.halt(ErrClosed)
+	s.release()
+}
+
+func (s *Store) closeData() error {
+	if s.db == nil {
+		return nil
+	}
+	db := s.db
+	return guard(db.Close)
+}
+
+// release gives back what Open took.
+func (s *Store) release() {
+	if s.wal != nil {
+		s.wal.halt(ErrClosed)
+	}
+	if s.applier != nil {
+		s.applier.halt()
+	}
+	if s.wal != nil {
+		s.wal.closeFiles()
+	}
+	if s.prep != nil {
+		s.prep.close()
+	}
+	if s.db != nil {
+		if err := s.closeData(); err != nil && !errors.Is(err, bbolt.ErrDatabaseNotOpen) {
+			s.opts.Log.Warn("close data file", "folder", s.opts.Dir, "error", err)
+		}
+	}
+	if s.lock != nil {
+		s.lock.Close()
+	}
+}

@@ -1,0 +1,187 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+)
+
+// preparer keeps the next segment ready, so that changing over costs the core
+// loop nothing, and a reserve for when the disk is full.
+type preparer struct {
+	dir     string
+	size    int64
+	reserve int64
+	disk    *disk
+	log     *slog.Logger
+	onFull  func(bool) // the disk became full, or no longer is
+
+	mu     sync.Mutex
+	change sync.Cond
+	number uint64 // of the next segment
+	next   *segment
+	busy   bool
+	err    error // why there is no next one
+	closed bool
+	stop   chan struct{}
+	wake   chan struct{}
+	done   sync.WaitGroup
+}
+
+const (
+	reserveName = "reserve"
+	retryEvery  = time.Second // with a full disk
+)
+
+func newPreparer(dir string, number uint64, o Options, onFull func(bool)) *preparer {
+	p := &preparer{
+		dir: dir, number: number, size: o.SegmentBytes, reserve: min(o.SegmentBytes, 4<<20),
+		disk: o.disk, log: o.Log, onFull: onFull,
+		stop: make(chan struct{}), wake: make(chan struct{}, 1),
+	}
+	p.change.L = &p.mu
+	p.done.Add(1)
+	go p.loop()
+	return p
+}
+
+func (p *preparer) loop() {
+	defer p.done.Done()
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		p.prepare()
+		timer.Reset(retryEvery)
+		select {
+		case <-p.stop:
+			return
+		case <-p.wake:
+		case <-timer.C:
+		}
+	}
+}
+
+// prepare makes what is missing.
+func (p *preparer) prepare() {
+	p.mu.Lock()
+	if p.next != nil || p.closed {
+		p.mu.Unlock()
+		return
+	}
+	number := p.number
+	p.busy = true
+	p.mu.Unlock()
+
+	seg, err := createSegment(p.disk, segmentPath(p.dir, number), p.size)
+	if err == nil {
+		if e := p.keepReserve(); e != nil {
+			p.log.Warn("no reserve on the disk", "folder", p.dir, "error", e)
+		}
+	}
+
+	p.mu.Lock()
+	was := p.err
+	p.busy, p.err = false, err
+	if err == nil {
+		seg.number = number
+		p.next = seg
+	}
+	p.change.Broadcast()
+	p.mu.Unlock()
+	switch {
+	case err != nil && was == nil:
+		p.log.Error("cannot make the next log segment", "folder", p.dir, "error", err)
+		p.onFull(true)
+	case err == nil && was != nil:
+		p.log.Info("log segments can be made again", "folder", p.dir)
+		p.onFull(false)
+	}
+}
+
+func (p *preparer) keepReserve() error {
+	path := filepath.Join(p.dir, reserveName)
+	if fi, err := os.Stat(path); err == nil && fi.Size() >= p.reserve {
+		return nil
+	}
+	os.Remove(path)
+	seg, err := createSegment(p.disk, path, p.reserve)
+	if err != nil {
+		return err
+	}
+	return seg.file.Close()
+}
+
+// take returns the next segment. With a full disk that is the reserve, once.
+func (p *preparer) take() (*segment, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for p.next == nil && (p.busy || p.err == nil) && !p.closed {
+		p.change.Wait()
+	}
+	if p.closed {
+		return nil, ErrClosed
+	}
+	seg := p.next
+	if seg == nil {
+		var err error
+		if seg, err = p.takeReserve(); err != nil {
+			if isNoSpace(p.err) {
+				return nil, fmt.Errorf("%w: %w", ErrNoSpace, p.err)
+			}
+			return nil, errors.Join(p.err, err)
+		}
+	}
+	p.next = nil
+	p.number++
+	p.poke()
+	return seg, nil
+}
+
+// poke has it try again at once.
+func (p *preparer) poke() {
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (p *preparer) takeReserve() (*segment, error) {
+	from, to := filepath.Join(p.dir, reserveName), segmentPath(p.dir, p.number)
+	fi, err := os.Stat(from)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Rename(from, to); err != nil {
+		return nil, err
+	}
+	if err := syncDir(p.dir); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(to, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	p.log.Warn("the log goes on in its reserve", "folder", p.dir)
+	return &segment{number: p.number, size: fi.Size(), path: to, file: f}, nil
+}
+
+func (p *preparer) close() {
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return
+	}
+	p.closed = true
+	close(p.stop)
+	p.change.Broadcast()
+	p.mu.Unlock()
+	p.done.Wait()
+	if p.next != nil {
+		p.next.file.Close()
+		os.Remove(p.next.path)
+	}
+}

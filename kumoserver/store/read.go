@@ -1,0 +1,332 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
+
+	"github.com/etolabo/kumofs/subjects"
+	"github.com/etolabo/kumofs/subjects/ring"
+)
+
+// lookup asks a partition's memory table. known is false when bbolt has to be
+// asked.
+func (p *part) lookup(key []byte) (v *value, known bool) {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	if v, ok := p.mem.vals[string(key)]; ok {
+		return v, true
+	}
+	return nil, p.mem.masked(key)
+}
+
+// Get returns the committed value of a key. What it returns must not be
+// changed; its Key is key.
+func (s *Store) Get(id ring.Partition, key []byte) (rec subjects.Record, found bool, err error) {
+	p := s.part(id)
+	if p == nil {
+		return rec, false, nil
+	}
+	if v, known := p.lookup(key); known {
+		if v == nil || v.gone {
+			return rec, false, nil
+		}
+		return v.record(key), true, nil
+	}
+	return s.getStored(id, key)
+}
+
+// getStored asks bbolt. (Apart from Get, whose results would escape to the heap
+// otherwise.)
+func (s *Store) getStored(id ring.Partition, key []byte) (rec subjects.Record, found bool, err error) {
+	viewErr := s.view(func(c *bbolt.Cursor) error {
+		rec, found, err = seek(c, appendUserKey(make([]byte, 0, 3+subjects.MaxKey), id, key))
+		rec.Key, rec.Value = key, bytes.Clone(rec.Value)
+		if errors.Is(err, ErrDamaged) {
+			return err
+		}
+		return nil
+	})
+	if viewErr != nil {
+		err = viewErr
+	}
+	return rec, found, err
+}
+
+// missed is what GetMany keeps for its second pass.
+type missed struct {
+	index []int
+	key   []byte
+}
+
+var missedPool = sync.Pool{New: func() any { return new(missed) }}
+
+// GetMany returns the committed values of n keys, in any order: at tells the
+// i-th key, out takes its value. Values that come from bbolt are valid only
+// inside out; none may be changed.
+func (s *Store) GetMany(n int, at func(i int) (ring.Partition, []byte), out func(i int, rec subjects.Record, found bool, err error)) {
+	m := missedPool.Get().(*missed)
+	defer func() {
+		m.index = m.index[:0]
+		missedPool.Put(m)
+	}()
+	for i := range n {
+		id, key := at(i)
+		p := s.part(id)
+		if p == nil {
+			out(i, subjects.Record{}, false, nil)
+			continue
+		}
+		switch v, known := p.lookup(key); {
+		case !known:
+			m.index = append(m.index, i)
+		case v == nil || v.gone:
+			out(i, subjects.Record{}, false, nil)
+		default:
+			out(i, v.record(key), true, nil)
+		}
+	}
+	if len(m.index) == 0 {
+		return
+	}
+	// Only now, for a transaction older than a value's removal from the memory
+	// table would not have it.
+	next := 0
+	err := s.view(func(c *bbolt.Cursor) error {
+		for ; next < len(m.index); next++ {
+			i := m.index[next]
+			id, key := at(i)
+			m.key = appendUserKey(m.key[:0], id, key)
+			rec, found, err := seek(c, m.key)
+			if errors.Is(err, ErrDamaged) {
+				return err
+			}
+			rec.Key = key
+			out(i, rec, found, err)
+		}
+		return nil
+	})
+	for ; err != nil && next < len(m.index); next++ {
+		out(m.index[next], subjects.Record{}, false, err)
+	}
+}
+
+// view runs f in a read transaction. Everything that touches the file inside
+// must be guarded.
+func (s *Store) view(f func(c *bbolt.Cursor) error) error {
+	err := s.db.View(func(tx *bbolt.Tx) error { return f(tx.Bucket(bucketData).Cursor()) })
+	switch {
+	case errors.Is(err, berrors.ErrDatabaseNotOpen):
+		return ErrClosed
+	case errors.Is(err, ErrDamaged):
+		s.fail(err)
+		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	return err
+}
+
+// seek finds a key and checks its value.
+func seek(c *bbolt.Cursor, key []byte) (rec subjects.Record, found bool, err error) {
+	err = guard(func() error {
+		k, v := c.Seek(key)
+		if k == nil || !bytes.Equal(k, key) {
+			return nil
+		}
+		found = true
+		rec, err = readValue(k, v)
+		return err
+	})
+	if err != nil {
+		rec = subjects.Record{}
+	}
+	return rec, found && err == nil, err
+}
+
+// committedAfter returns the committed entries behind seq; the part is locked.
+func (p *part) committedAfter(seq uint64) (list []subjects.Entry, err error) {
+	for n := seq + 1; n <= p.commit.Seq; n++ {
+		if e := p.log.at(n); e != nil {
+			list = append(list, *e)
+			continue
+		}
+		g, off, ok := p.index.find(n)
+		if !ok {
+			return nil, fmt.Errorf("%w: entry %d is no longer in the log", ErrGap, n)
+		}
+		e, err := readEntry(g, off, p.id, n)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, e)
+	}
+	return list, nil
+}
+
+func readEntry(g *segment, off int64, id ring.Partition, seq uint64) (e subjects.Entry, err error) {
+	kind, body, err := g.read(off)
+	if err == nil && kind != recEntry {
+		err = errBad
+	}
+	if err == nil {
+		_, err = e.Decode(body)
+	}
+	if err == nil && (e.Partition != id || e.Version.Seq != seq) {
+		err = errBad
+	}
+	if err != nil {
+		return e, fmt.Errorf("entry %d of partition %d in %s: %w: %w", seq, id, g.path, ErrCorrupt, err)
+	}
+	return e, nil
+}
+
+// entriesAtOnce bounds what Entries looks up under a lock.
+const entriesAtOnce = 1024
+
+// Entries returns the log's entries from a seq on, in order, about maxBytes of
+// them and at least one if there is any. ok is false when from is older than
+// what is retained, or when it cannot be read.
+func (s *Store) Entries(id ring.Partition, from uint64, maxBytes int) (list []subjects.Entry, ok bool) {
+	p := s.part(id)
+	if p == nil {
+		return nil, from > 0
+	}
+	type where struct {
+		g   *segment
+		off int64
+	}
+	var old []where
+	p.mu.RLock()
+	if from > p.tail.Seq {
+		p.mu.RUnlock()
+		return nil, true
+	}
+	if p.log.at(from) != nil {
+		for n, size := from, 0; size < maxBytes || n == from; n++ {
+			e := p.log.at(n)
+			if e == nil {
+				break
+			}
+			list = append(list, *e)
+			size += len(e.Raw)
+		}
+		p.mu.RUnlock()
+		return list, true
+	}
+	for n := from; len(old) < entriesAtOnce && p.log.at(n) == nil; n++ {
+		g, off, ok := p.index.find(n)
+		if !ok {
+			break
+		}
+		old = append(old, where{g, off})
+	}
+	p.mu.RUnlock()
+	size := 0
+	for i, w := range old {
+		if size >= maxBytes && i > 0 {
+			break
+		}
+		e, err := readEntry(w.g, w.off, id, from+uint64(i))
+		if err != nil {
+			s.opts.Log.Warn("cannot read the log", "error", err)
+			break
+		}
+		list = append(list, e)
+		size += len(e.Raw)
+	}
+	return list, len(list) > 0
+}
+
+// Scan returns committed records in the order of their keys, from a key on:
+// about maxBytes of them (Record.Size) and at least one if there is any. next is
+// the key to go on from unless last. The records are copies.
+func (s *Store) Scan(id ring.Partition, from []byte, maxBytes int) (recs []subjects.Record, next []byte, last bool, err error) {
+	p := s.part(id)
+	if p == nil {
+		return nil, nil, true, nil
+	}
+	m := &merge{from: from, room: maxBytes}
+	p.mu.RLock()
+	m.masks = p.mem.masks
+	for k, v := range p.mem.vals {
+		if bytes.Compare([]byte(k), from) >= 0 {
+			m.keys = append(m.keys, k)
+			m.vals = append(m.vals, v)
+		}
+	}
+	p.mu.RUnlock()
+	order(m.keys, m.vals)
+	err = s.view(func(c *bbolt.Cursor) error {
+		return guard(func() error { return m.run(c, id) })
+	})
+	if err != nil {
+		return nil, nil, false, err
+	}
+	return m.recs, m.next, m.next == nil, nil
+}
+
+// merge walks the memory table and bbolt in step.
+type merge struct {
+	from  []byte
+	room  int
+	keys  []string
+	vals  []*value
+	masks []*mask
+	recs  []subjects.Record
+	next  []byte // the first key that did not fit
+}
+
+func (m *merge) run(c *bbolt.Cursor, id ring.Partition) error {
+	prefix := appendUserKey(nil, id, nil)
+	k, v := c.Seek(append(slices.Clone(prefix), m.from...))
+	for m.next == nil {
+		if k != nil && !bytes.HasPrefix(k, prefix) {
+			k = nil
+		}
+		switch {
+		case k == nil && len(m.keys) == 0:
+			return nil
+		case k == nil || len(m.keys) > 0 && m.keys[0] <= string(k[3:]):
+			if k != nil && m.keys[0] == string(k[3:]) {
+				k, v = c.Next()
+			}
+			if !m.vals[0].gone {
+				m.take(m.vals[0].record([]byte(m.keys[0])))
+			}
+			m.keys, m.vals = m.keys[1:], m.vals[1:]
+		default:
+			if !m.masked(k[2:]) {
+				rec, err := readValue(k, v)
+				if err != nil {
+					return err
+				}
+				m.take(rec)
+			}
+			k, v = c.Next()
+		}
+	}
+	return nil
+}
+
+func (m *merge) masked(place []byte) bool {
+	for _, x := range m.masks {
+		if x.covers(place) {
+			return true
+		}
+	}
+	return false
+}
+
+func (m *merge) take(rec subjects.Record) {
+	if m.room <= 0 && len(m.recs) > 0 {
+		m.next = bytes.Clone(rec.Key)
+		return
+	}
+	m.room -= rec.Size()
+	rec.Key, rec.Value = bytes.Clone(rec.Key), bytes.Clone(rec.Value)
+	m.recs = append(m.recs, rec)
+}

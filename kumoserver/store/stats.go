@@ -1,0 +1,65 @@
+package store
+
+import (
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/etolabo/kumofs/subjects/ring"
+)
+
+// Stats is how a store does.
+type Stats struct {
+	Items    int64 // user keys in bbolt; what waits in memory is not counted
+	Waiting  int64 // keys in memory, new, overwritten or deleted
+	Backlog  int64 // bytes that they and the entries behind them take
+	Bound    int64 // Options.MemtableBytes
+	Entries  int64 // entries that bbolt does not hold yet
+	DataFile int64 // bytes of the bbolt file
+	Log      int64 // bytes of log that is kept
+	Segments int   // that it is in
+	Syncs    uint64
+	SyncMean time.Duration
+	SyncMax  time.Duration
+	Full     bool // the disk is
+	Unclean  bool
+}
+
+// Stats returns how the store does now.
+func (s *Store) Stats() Stats {
+	st := Stats{Backlog: s.Backlog(), Bound: s.opts.MemtableBytes, Full: s.Full(), Unclean: s.Unclean()}
+	for _, p := range s.snapshotParts() {
+		p.mu.RLock()
+		st.Items += p.items
+		st.Waiting += int64(len(p.mem.vals))
+		st.Entries += int64(p.log.len())
+		p.mu.RUnlock()
+	}
+	if fi, err := os.Stat(filepath.Join(s.opts.Dir, dataName)); err == nil {
+		st.DataFile = fi.Size()
+	}
+	w := s.wal
+	w.mu.Lock()
+	st.Segments = len(w.segs)
+	if len(w.segs) > 0 {
+		st.Log = int64(w.written - w.segs[0].start)
+	}
+	w.mu.Unlock()
+	st.Syncs = w.stats.count.Load()
+	if st.Syncs > 0 {
+		st.SyncMean = time.Duration(uint64(w.stats.total.Load()) / st.Syncs)
+	}
+	st.SyncMax = time.Duration(w.stats.longest.Load())
+	return st
+}
+
+// Items is how many user keys of a partition bbolt holds.
+func (s *Store) Items(id ring.Partition) int64 {
+	p := s.part(id)
+	if p == nil {
+		return 0
+	}
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.items
+}
