@@ -40,6 +40,12 @@ type conn struct {
 	writer  sync.WaitGroup
 	stats   counters
 
+	// These belong to whoever set writing; see try.
+	tryFunc func(fd uintptr) bool
+	trying  []byte
+	tried   int
+	tryErr  error
+
 	// The rest belongs to the reader.
 	closing bool // Close was called; guarded by mu
 	parser  memcache.TextParser
@@ -77,6 +83,7 @@ func newConn(g *Gateway, nc net.Conn) (*conn, error) {
 		guess: g.o.MaxBuffered / 64,
 	}
 	c.changed.L = &c.mu
+	c.tryFunc = c.tryOn
 	sc, ok := nc.(syscall.Conn)
 	if !ok {
 		return nil, errors.New("connection without a file descriptor")

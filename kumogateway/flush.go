@@ -85,6 +85,14 @@ func (g *Gateway) flushLater(at int64) {
 		return
 	}
 	g.delayed = time.AfterFunc(time.Until(time.Unix(at, 0)), func() {
+		g.mu.Lock()
+		if g.closed {
+			g.mu.Unlock()
+			return
+		}
+		g.tasks.Add(1)
+		g.mu.Unlock()
+		defer g.tasks.Done()
 		g.router.flush(func(a memcache.Reply) {
 			if a.Status.IsError() {
 				g.o.Log.Error("delayed flush_all failed", "err", a.Status.String())

@@ -13,6 +13,7 @@ import (
 
 	"github.com/etolabo/kumofs/bus"
 	"github.com/etolabo/kumofs/kumogateway/memcache"
+	"github.com/etolabo/kumofs/subjects"
 	"github.com/etolabo/kumofs/subjects/ring"
 )
 
@@ -24,6 +25,7 @@ type Gateway struct {
 	ownBus    bool
 	router    *router
 	beat      *heart
+	stat      *bus.Sub
 	listeners []net.Listener
 	started   time.Time
 	buffers   sync.Pool // of *readBuf
@@ -80,6 +82,9 @@ func Open(o Options) (_ *Gateway, err error) {
 	}
 	if g.router, err = openRouter(&g.o, g.bus, g.boot, g.underWay); err != nil {
 		return nil, err
+	}
+	if g.stat, err = g.bus.Subscribe(o.Cluster.NodeAdmin(g.Node(), subjects.NodeStat), g.answerStat); err != nil {
+		return nil, fmt.Errorf("open gateway: %w", err)
 	}
 	g.beat = startHeart(g)
 	for _, l := range g.listeners {
@@ -268,6 +273,9 @@ func (g *Gateway) release() {
 	}
 	if g.beat != nil {
 		g.beat.close()
+	}
+	if g.stat != nil {
+		g.stat.Close()
 	}
 	if g.router != nil {
 		g.router.close()

@@ -1,12 +1,15 @@
 package kumogateway_test
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
 	"net"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/etolabo/kumofs/bus"
 	"github.com/etolabo/kumofs/kumogateway"
 	"github.com/etolabo/kumofs/subjects"
 )
@@ -287,4 +290,50 @@ func TestOptions(t *testing.T) {
 			t.Errorf("%s: no error", name)
 		}
 	}
+}
+
+// The cluster hears that the gateway lives, and can ask it what it counts.
+func TestTellsTheCluster(t *testing.T) {
+	noLeaks(t)
+	nodes, servers := startNodes(t, 1)
+	beats := make(chan subjects.Heartbeat, 100)
+	_, err := nodes[0].bus.Subscribe(testCluster.Heartbeat("*"), func(m *bus.Msg) {
+		var h subjects.Heartbeat
+		if err := json.Unmarshal(m.Data, &h); err != nil {
+			t.Errorf("heartbeat: %v", err)
+		}
+		select {
+		case beats <- h:
+		default:
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := openGateway(t, servers)
+	dial(t, g).do("get a\r\n", "END\r\n")
+	var beat subjects.Heartbeat
+	eventually(t, "a heartbeat with the load", func() bool {
+		beat = <-beats
+		return beat.Load.Get == 1
+	})
+	if beat.Role != subjects.RoleGateway || beat.Node != g.Node() || beat.Listen[0] != g.Addrs()[0] || beat.Revision != 1 {
+		t.Errorf("heartbeat %+v", beat)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	m, err := nodes[0].bus.Request(ctx, testCluster.NodeAdmin(g.Node(), subjects.NodeStat), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rep subjects.AdminReply
+	var stat map[string]any
+	if err := json.Unmarshal(m.Data, &rep); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(rep.Data, &stat); err != nil || stat["cmd_get"] != 1.0 {
+		t.Errorf("stat %v, %v", stat, err)
+	}
+	g.Close()
+	eventually(t, "the last heartbeat says so", func() bool { return (<-beats).Stopping })
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/etolabo/kumofs/bus"
 	"github.com/etolabo/kumofs/subjects"
 	"github.com/etolabo/kumofs/subjects/ring"
 )
@@ -54,6 +55,29 @@ func (h *heart) run() {
 func (h *heart) close() {
 	close(h.stop)
 	<-h.done
+}
+
+// answerStat answers what the node counts, in kumostat's names.
+func (g *Gateway) answerStat(m *bus.Msg) {
+	s, open := g.count()
+	revision, waiting := g.router.state()
+	data, err := json.Marshal(map[string]any{
+		"pid": os.Getpid(), "uptime": int64(time.Since(g.started).Seconds()), "time": time.Now().Unix(),
+		"version": g.o.Version, "cmd_get": s.get, "cmd_set": s.set, "cmd_delete": s.delete,
+		"get_hits": s.getHits, "get_misses": s.getMisses, "curr_connections": open,
+		"timed_out": s.timedOut, "outcome_unknown": s.unsure,
+		"ring_revision": revision, "waiting_for_ring": waiting,
+		"bytes_read": s.bytesRead, "bytes_written": s.bytesWritten,
+	})
+	if err == nil {
+		data, err = json.Marshal(subjects.AdminReply{Data: data})
+	}
+	if err == nil && m.Reply != "" {
+		err = g.bus.Publish(m.Reply, data)
+	}
+	if err != nil {
+		g.o.Log.Warn("answer to a question for statistics", "err", err)
+	}
 }
 
 // Node is the gateway's name in subjects: its host and first port.

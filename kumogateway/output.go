@@ -43,31 +43,35 @@ func (c *conn) write() {
 	c.writing = false
 }
 
-// try writes what the socket takes at once.
+// try writes what the socket takes at once. Only the writer calls it.
 func (c *conn) try(b []byte) (n int, err error) {
-	rawErr := c.raw.Write(func(fd uintptr) bool {
-		for n < len(b) {
-			m, e := syscall.Write(int(fd), b[n:])
-			if m > 0 {
-				n += m
-			}
-			if errors.Is(e, syscall.EINTR) {
-				continue
-			}
-			if errors.Is(e, syscall.EAGAIN) || m <= 0 && e == nil {
-				break
-			}
-			if e != nil {
-				err = e
-				break
-			}
-		}
-		return true // whatever came of it, do not wait
-	})
-	if err == nil {
-		err = rawErr
+	c.trying, c.tried, c.tryErr = b, 0, nil
+	err = c.raw.Write(c.tryFunc)
+	c.trying = nil
+	if c.tryErr != nil {
+		err = c.tryErr
 	}
-	return n, err
+	return c.tried, err
+}
+
+// tryOn is try with the file descriptor in hand. It is made a function value
+// once, since a closure for each write would be allocated. It returns true:
+// whatever came of it, there is nothing to wait for.
+func (c *conn) tryOn(fd uintptr) bool {
+	for c.tried < len(c.trying) {
+		n, err := syscall.Write(int(fd), c.trying[c.tried:])
+		switch {
+		case n > 0:
+			c.tried += n
+		case errors.Is(err, syscall.EINTR):
+		case errors.Is(err, syscall.EAGAIN), err == nil:
+			return true
+		default:
+			c.tryErr = err
+			return true
+		}
+	}
+	return true
 }
 
 // writeRest writes in a goroutine of its own until all output has left.

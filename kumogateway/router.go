@@ -277,18 +277,23 @@ func (r *router) hold(o *op, d time.Duration) {
 		o.giveUp(memcache.StatusTimedOut)
 		return
 	}
+	if r.routes.Load().newer(o) {
+		r.send(o, nil, nil) // the ring was faster than the refusal
+		return
+	}
 	o.due = now.Add(d)
 	r.mu.Lock()
 	closing := r.closing
+	first := len(r.waiting) == 0
 	if !closing {
 		r.waiting = append(r.waiting, o)
 	}
 	r.mu.Unlock()
 	if closing {
 		o.giveUp(memcache.StatusShuttingDown)
-		return
+	} else if first {
+		r.nudge() // from here on it ticks
 	}
-	r.nudge()
 }
 
 func (r *router) nudge() {
