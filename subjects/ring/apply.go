@@ -163,13 +163,13 @@ func (t *Table) seen(nodes []Node) (changed bool, err error) {
 		n.Up = true
 		i, known := t.find(n.ID)
 		if !known {
-			n.Attached = false
+			n.Attached, n.Detached = false, false
 			t.Nodes = slices.Insert(t.Nodes, i, n)
 			changed = true
 			continue
 		}
 		old := t.Nodes[i]
-		n.Attached = old.Attached
+		n.Attached, n.Detached = old.Attached, old.Detached
 		if n == old {
 			continue
 		}
@@ -210,8 +210,9 @@ func (t *Table) attach(ids []NodeID, on bool) (changed bool, err error) {
 		if !ok {
 			return false, fmt.Errorf("node %s is not known", id)
 		}
-		changed = changed || t.Nodes[i].Attached != on
-		t.Nodes[i].Attached = on
+		old := t.Nodes[i]
+		t.Nodes[i].Attached, t.Nodes[i].Detached = on, !on && old.Up
+		changed = changed || t.Nodes[i] != old
 	}
 	return changed, nil
 }

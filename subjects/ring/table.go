@@ -45,6 +45,9 @@ type Node struct {
 	Unclean bool `json:"unclean,omitempty"`
 	// Attached nodes are given partitions; others are only seen.
 	Attached bool `json:"attached"`
+	// Detached nodes were taken out by an operator while they were up; only an
+	// operator brings them back.
+	Detached bool `json:"detached,omitempty"`
 }
 
 // Process returns the newest process of the node.
@@ -67,8 +70,14 @@ type Config struct {
 	Loss bool `json:"loss,omitempty"`
 }
 
-// Size returns the number of partitions, a power of two, or 0 before Init.
-func (t *Table) Size() int { return len(t.Partitions) }
+// Size returns the number of partitions, a power of two, or 0 before Init and of
+// no table at all.
+func (t *Table) Size() int {
+	if t == nil {
+		return 0
+	}
+	return len(t.Partitions)
+}
 
 // Of returns the partition of a key. The table must have partitions.
 func (t *Table) Of(key []byte) Partition { return Of(key, len(t.Partitions)) }
@@ -86,14 +95,15 @@ func (t *Table) find(id NodeID) (int, bool) {
 	return slices.BinarySearchFunc(t.Nodes, id, func(n Node, id NodeID) int { return cmp.Compare(n.ID, id) })
 }
 
-// NodeNamed returns the node with this name or address.
-func (t *Table) NodeNamed(name string) (Node, bool) {
+// NodeNamed returns the node with this name or address. A store that is up goes
+// before one that had the address in earlier times.
+func (t *Table) NodeNamed(name string) (found Node, ok bool) {
 	for _, n := range t.Nodes {
-		if n.Name == name || n.Addr == name {
-			return n, true
+		if (n.Name == name || n.Addr == name) && (!ok || n.Up) {
+			found, ok = n, true
 		}
 	}
-	return Node{}, false
+	return found, ok
 }
 
 // Primary returns the node of the partition's primary.

@@ -1,0 +1,79 @@
+package kumomanager
+
+import (
+	"fmt"
+
+	"github.com/etolabo/kumofs/subjects"
+	"github.com/etolabo/kumofs/subjects/ring"
+)
+
+// maxEpochEvents is how many changes of partitions are told one by one; more in
+// one step are summed up.
+const maxEpochEvents = 16
+
+// events tells what happened between two tables.
+func events(old, now *ring.Table) []subjects.Event {
+	if old == nil {
+		old = &ring.Table{}
+	}
+	out := nodeEvents(old, now)
+	var changed []ring.Partition
+	for p, c := range now.Partitions {
+		var before ring.Config
+		if p < old.Size() {
+			before = old.Partitions[p]
+		}
+		if c.Epoch != before.Epoch {
+			changed = append(changed, ring.Partition(p))
+		}
+		if c.Loss && !before.Loss {
+			out = append(out, epochEvent(now, ring.Partition(p), subjects.EventPossibleLoss))
+		}
+	}
+	if len(changed) > maxEpochEvents {
+		first := changed[0]
+		return append(out, subjects.Event{
+			Kind: subjects.EventEpoch,
+			Text: fmt.Sprintf("%d partitions have new configurations, partition %d the first of them", len(changed), first),
+		})
+	}
+	for _, p := range changed {
+		out = append(out, epochEvent(now, p, subjects.EventEpoch))
+	}
+	return out
+}
+
+func epochEvent(t *ring.Table, p ring.Partition, kind string) subjects.Event {
+	c := t.Partitions[p]
+	n, _ := t.Primary(p)
+	return subjects.Event{
+		Kind: kind, Partition: &p, Epoch: c.Epoch, Node: n.Name,
+		Text: fmt.Sprintf("partition %d: epoch %d, primary %s, %d in sync, %d joining", p, c.Epoch, n.Name, len(c.ISR), len(c.Learners)),
+	}
+}
+
+func nodeEvents(old, now *ring.Table) (out []subjects.Event) {
+	add := func(kind string, n ring.Node, text string) {
+		out = append(out, subjects.Event{Kind: kind, Node: n.Name, Text: n.Name + " " + text})
+	}
+	for _, n := range now.Nodes {
+		o, known := old.Node(n.ID)
+		switch {
+		case !known:
+			add(subjects.EventNodeSeen, n, "was seen for the first time")
+		case n.Up && !o.Up:
+			add(subjects.EventNodeUp, n, "is up")
+		case n.Up && n.Boot != o.Boot:
+			add(subjects.EventNodeUp, n, "was started anew")
+		case !n.Up && o.Up:
+			add(subjects.EventNodeDown, n, "is down")
+		}
+		switch {
+		case n.Attached && !o.Attached:
+			add(subjects.EventAttached, n, "is attached")
+		case !n.Attached && o.Attached:
+			add(subjects.EventDetached, n, "is detached")
+		}
+	}
+	return out
+}

@@ -1,0 +1,139 @@
+package kumomanager
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/etolabo/kumofs/subjects"
+	"github.com/etolabo/kumofs/subjects/ring"
+)
+
+// ErrInUse says that another process has the folder.
+var ErrInUse = errors.New("is in use by another process")
+
+// The files of a manager's folder, beside the log.
+const (
+	lockFile     = "lock"
+	identityFile = "manager.json"
+)
+
+// folder is a manager's folder, locked for this process.
+type folder struct {
+	dir  string
+	lock *os.File
+	id   identity
+}
+
+// identity is what a folder keeps about itself.
+type identity struct {
+	ID      ring.NodeID      `json:"id"`
+	Cluster subjects.Cluster `json:"cluster"`
+	Name    string           `json:"name"` // under which it votes
+}
+
+// openFolder locks a folder, making it if need be. A folder votes under one name
+// in one cluster.
+func openFolder(dir string, cluster subjects.Cluster, name string) (_ *folder, err error) {
+	if st, err := os.Stat(dir); err == nil && !st.IsDir() {
+		return nil, fmt.Errorf("%s is a file; -s names a folder here", dir)
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("make the manager's folder: %w", err)
+	}
+	f := &folder{dir: dir}
+	defer func() {
+		if err != nil {
+			f.close()
+		}
+	}()
+	if f.lock, err = os.OpenFile(filepath.Join(dir, lockFile), os.O_RDWR|os.O_CREATE, 0o644); err != nil {
+		return nil, fmt.Errorf("open the lock of folder %s: %w", dir, err)
+	}
+	if err := syscall.Flock(int(f.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, fmt.Errorf("folder %s %w", dir, ErrInUse)
+		}
+		return nil, fmt.Errorf("lock folder %s: %w", dir, err)
+	}
+	if err := f.identify(cluster, name); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// identify reads the identity, or mints it in a new folder.
+func (f *folder) identify(cluster subjects.Cluster, name string) error {
+	path := filepath.Join(f.dir, identityFile)
+	data, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		f.id = identity{ID: ring.NodeID(random()), Cluster: cluster, Name: name}
+		return f.write(path)
+	}
+	if err != nil {
+		return fmt.Errorf("read the identity of folder %s: %w", f.dir, err)
+	}
+	if err := json.Unmarshal(data, &f.id); err != nil || f.id.ID == 0 {
+		return fmt.Errorf("%s is damaged: %v", path, err)
+	}
+	switch {
+	case f.id.Cluster != cluster:
+		return fmt.Errorf("folder %s belongs to cluster %q, not to %q", f.dir, f.id.Cluster, cluster)
+	case f.id.Name != name:
+		return fmt.Errorf("folder %s belongs to manager %s, not to %s: the other managers know it by that address", f.dir, f.id.Name, name)
+	}
+	return nil
+}
+
+// write makes the identity durable before anything else is in the folder.
+func (f *folder) write(path string) error {
+	data, err := json.Marshal(f.id)
+	if err != nil {
+		return err
+	}
+	tmp := path + ".tmp"
+	out, err := os.Create(tmp)
+	if err != nil {
+		return fmt.Errorf("write the identity of folder %s: %w", f.dir, err)
+	}
+	_, err = out.Write(append(data, '\n'))
+	err = errors.Join(err, out.Sync(), out.Close())
+	if err == nil {
+		err = os.Rename(tmp, path)
+	}
+	if err == nil {
+		err = syncDir(f.dir)
+	}
+	if err != nil {
+		return fmt.Errorf("write the identity of folder %s: %w", f.dir, err)
+	}
+	return nil
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// close gives the folder back.
+func (f *folder) close() {
+	if f != nil && f.lock != nil {
+		f.lock.Close() // ends the lock
+		f.lock = nil
+	}
+}
+
+// random draws an identity, never 0.
+func random() uint64 {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return binary.BigEndian.Uint64(b[:]) | 1
+}

@@ -1,0 +1,239 @@
+package kumomanager
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/etolabo/kumofs/kumomanager/rebalance"
+	"github.com/etolabo/kumofs/subjects"
+	"github.com/etolabo/kumofs/subjects/ring"
+)
+
+// takeOrder puts the oldest order into the command. One at a time: each sees
+// what the last has made.
+func (c *core) takeOrder(d *draft, now time.Time) {
+	if len(c.orders) == 0 || len(c.plan) > 0 {
+		return
+	}
+	o := c.orders[0]
+	c.orders = c.orders[1:]
+	done, err := c.obey(o, d, now)
+	if err != nil {
+		o.done(subjects.AdminDone{}, err)
+		return
+	}
+	d.finish = append(d.finish, func(err error) { o.done(done, err) })
+}
+
+// obey adds what an order takes to the command.
+func (c *core) obey(o *order, d *draft, now time.Time) (subjects.AdminDone, error) {
+	switch o.verb {
+	case subjects.AdminAttach:
+		return c.attach(o.req, d, now)
+	case subjects.AdminDetach:
+		return c.detach(o.req, d, now)
+	case subjects.AdminReplace:
+		moves := c.replan(d, now)
+		return subjects.AdminDone{Moves: moves, Text: planned(moves)}, nil
+	case subjects.AdminSet:
+		d.step(ring.Command{Settings: &o.set})
+		return subjects.AdminDone{Text: fmt.Sprintf("auto-replace %s, moves %s", onOff(d.table.AutoReplace), goOn(d.table.Paused))}, nil
+	}
+	return subjects.AdminDone{}, fmt.Errorf("%w: no such command: %s", subjects.ErrBadRequest, o.verb)
+}
+
+// attach gives servers their share: those named, or all that are up and new.
+func (c *core) attach(req subjects.AdminRequest, d *draft, now time.Time) (subjects.AdminDone, error) {
+	nodes, err := choose(d.table, req.Nodes, func(n ring.Node) bool { return n.Up && !n.Attached })
+	if err != nil {
+		return subjects.AdminDone{}, err
+	}
+	nodes = slices.DeleteFunc(nodes, func(n ring.Node) bool { return n.Attached })
+	for _, n := range nodes {
+		if !n.Up {
+			return subjects.AdminDone{}, fmt.Errorf("%w: %s is down", subjects.ErrRefused, n.Name)
+		}
+	}
+	d.step(ring.Command{Attach: ids(nodes)})
+	done := subjects.AdminDone{Nodes: names(nodes)}
+	if !req.NoReplace && (len(nodes) > 0 || !everPlaced(d.table)) {
+		done.Moves = c.replan(d, now)
+	}
+	if done.Text = "no new servers to attach"; len(nodes) > 0 {
+		done.Text = fmt.Sprintf("%d attached", len(nodes)) + suffix(req, done.Moves)
+	}
+	return done, nil
+}
+
+// detach takes all partitions from servers: those named, or all that are down.
+// What they hold is copied elsewhere first; a server that is down and has the
+// only copy of something is kept.
+func (c *core) detach(req subjects.AdminRequest, d *draft, now time.Time) (subjects.AdminDone, error) {
+	nodes, err := choose(d.table, req.Nodes, func(n ring.Node) bool { return !n.Up && n.Attached })
+	if err != nil {
+		return subjects.AdminDone{}, err
+	}
+	nodes = slices.DeleteFunc(nodes, func(n ring.Node) bool { return !n.Attached })
+	if err := mayLeave(d.table, nodes); err != nil {
+		return subjects.AdminDone{}, err
+	}
+	d.step(ring.Command{Detach: ids(nodes)})
+	done := subjects.AdminDone{Nodes: names(nodes)}
+	if !req.NoReplace && len(nodes) > 0 {
+		done.Moves = c.replan(d, now)
+	}
+	if done.Text = "no servers to detach"; len(nodes) > 0 {
+		done.Text = fmt.Sprintf("%d detached", len(nodes)) + suffix(req, done.Moves)
+	}
+	return done, nil
+}
+
+// mayLeave refuses to detach the last server, and dead ones with an only copy.
+func mayLeave(t *ring.Table, leaving []ring.Node) error {
+	leaves := func(id ring.NodeID) bool {
+		return slices.ContainsFunc(leaving, func(n ring.Node) bool { return n.ID == id })
+	}
+	stay := 0
+	for _, n := range t.Nodes {
+		if n.Attached && !leaves(n.ID) {
+			stay++
+		}
+	}
+	if stay == 0 && len(leaving) > 0 {
+		return fmt.Errorf("%w: no server would be left", subjects.ErrRefused)
+	}
+	var only []string
+	for p, c := range t.Partitions {
+		lost := len(c.ISR) > 0
+		for _, id := range c.ISR {
+			n, _ := t.Node(id)
+			lost = lost && leaves(id) && !n.Up
+		}
+		if lost {
+			only = append(only, fmt.Sprint(p))
+		}
+	}
+	if len(only) > 0 {
+		return fmt.Errorf("%w: the only copies of %d partitions would be given up (%s)", subjects.ErrRefused, len(only), shorten(only))
+	}
+	return nil
+}
+
+func shorten(list []string) string {
+	const most = 16
+	if len(list) > most {
+		return strings.Join(list[:most], " ") + " …"
+	}
+	return strings.Join(list, " ")
+}
+
+// choose finds the servers that a command names, by name, address or ID; without
+// names it is all that fit.
+func choose(t *ring.Table, who []string, fits func(ring.Node) bool) ([]ring.Node, error) {
+	var out []ring.Node
+	if len(who) == 0 {
+		for _, n := range t.Nodes {
+			if fits(n) {
+				out = append(out, n)
+			}
+		}
+		return out, nil
+	}
+	for _, name := range who {
+		n, ok := t.NodeNamed(name)
+		if id, err := ring.ParseNodeID(name); !ok && err == nil {
+			n, ok = t.Node(id)
+		}
+		if !ok {
+			return nil, fmt.Errorf("%w: %s", subjects.ErrUnknownNode, name)
+		}
+		if !slices.Contains(out, n) {
+			out = append(out, n)
+		}
+	}
+	return out, nil
+}
+
+// replan places the partitions on the attached servers and returns how many
+// copies that will move.
+func (c *core) replan(d *draft, now time.Time) (moves int) {
+	servers := c.eligible(d.table, now)
+	if len(servers) == 0 {
+		return 0
+	}
+	c.plan = rebalance.Targets(d.table, servers)
+	for _, w := range c.plan {
+		old := d.table.Partitions[w.Partition]
+		for _, id := range w.Nodes {
+			if old.Epoch > 0 && !old.HasISR(id) {
+				moves++
+			}
+		}
+	}
+	return moves
+}
+
+// eligible are the servers that partitions are planned on: the attached ones,
+// with auto-replace without those that are lost.
+func (c *core) eligible(t *ring.Table, now time.Time) (out []rebalance.Server) {
+	for _, n := range t.Nodes {
+		lost := t.AutoReplace && c.members.downFor(n.ID, now) > c.lostAfter
+		if n.Attached && !lost {
+			out = append(out, rebalance.Server{ID: n.ID, Zone: n.Zone})
+		}
+	}
+	return out
+}
+
+func everPlaced(t *ring.Table) bool {
+	for _, c := range t.Partitions {
+		if len(c.Target) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+func names(nodes []ring.Node) (out []string) {
+	for _, n := range nodes {
+		out = append(out, n.Name)
+	}
+	return out
+}
+
+func ids(nodes []ring.Node) (out []ring.NodeID) {
+	for _, n := range nodes {
+		out = append(out, n.ID)
+	}
+	return out
+}
+
+func suffix(req subjects.AdminRequest, moves int) string {
+	if req.NoReplace {
+		return ", partitions stay where they are"
+	}
+	return ", " + planned(moves)
+}
+
+func planned(moves int) string {
+	if moves == 0 {
+		return "nothing to move"
+	}
+	return fmt.Sprintf("%d copies to move", moves)
+}
+
+func onOff(on bool) string {
+	if on {
+		return "on"
+	}
+	return "off"
+}
+
+func goOn(paused bool) string {
+	if paused {
+		return "paused"
+	}
+	return "going on"
+}

@@ -1,0 +1,199 @@
+package kumomanager
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/etolabo/kumofs/kumomanager/rebalance"
+	"github.com/etolabo/kumofs/subjects"
+	"github.com/etolabo/kumofs/subjects/ring"
+)
+
+// The words of ClusterStatus.Health and NodeStatus.State.
+const (
+	healthOK          = "ok"
+	healthDegraded    = "degraded"
+	healthUnavailable = "unavailable"
+
+	stateUp      = "up"
+	stateDown    = "down"
+	stateNew     = "new"
+	stateLeaving = "leaving"
+	stateJoining = "joining"
+)
+
+// status tells how the cluster is, as the leader sees it.
+func (c *core) status(leader string, voters []string, now time.Time) subjects.ClusterStatus {
+	t := c.table
+	st := subjects.ClusterStatus{
+		Cluster: t.Cluster, ClusterID: t.ClusterID, Revision: t.Revision, Leader: leader, Voters: voters,
+		Replicas: t.Replicas, AutoReplace: t.AutoReplace, Paused: t.Paused,
+	}
+	roles := c.count(t, &st)
+	for _, n := range t.Nodes {
+		st.Nodes = append(st.Nodes, c.server(n, roles[n.ID], now))
+	}
+	for _, o := range c.members.others {
+		st.Nodes = append(st.Nodes, other(o, leader, now))
+	}
+	order := map[subjects.Role]int{subjects.RoleManager: 1, subjects.RoleServer: 2, subjects.RoleGateway: 3}
+	slices.SortFunc(st.Nodes, func(a, b subjects.NodeStatus) int {
+		return cmp.Or(cmp.Compare(order[a.Role], order[b.Role]), cmp.Compare(a.Name, b.Name), compare(a.ID, b.ID))
+	})
+	st.Alarms = alarms(&st)
+	st.Health = health(&st)
+	return st
+}
+
+// held counts what a server holds.
+type held struct{ primary, replica, learner, target int }
+
+// count fills in the partitions and moves, and counts each server's roles.
+func (c *core) count(t *ring.Table, st *subjects.ClusterStatus) map[ring.NodeID]*held {
+	roles := map[ring.NodeID]*held{}
+	of := func(id ring.NodeID) *held {
+		if roles[id] == nil {
+			roles[id] = &held{}
+		}
+		return roles[id]
+	}
+	st.Partitions.Total = t.Size()
+	for _, p := range t.Partitions {
+		for _, id := range p.Target {
+			of(id).target++
+			if p.Epoch > 0 && !p.HasISR(id) {
+				st.Moves.Pending++
+			}
+		}
+		for _, id := range p.Learners {
+			of(id).learner++
+			st.Moves.Active++
+		}
+		up := 0
+		for _, id := range p.ISR {
+			of(id).replica++
+			if n, _ := t.Node(id); n.Up {
+				up++
+			}
+		}
+		if p.Loss {
+			st.Partitions.Loss++
+		}
+		switch {
+		case !t.Alive(p.Primary):
+			st.Partitions.Down++
+			continue
+		case up >= len(p.Target):
+			st.Partitions.Full++
+		default:
+			st.Partitions.Degraded++
+		}
+		of(p.Primary.Store).primary++
+		if up == 1 && t.Replicas > 1 {
+			st.Partitions.Lone++
+		}
+	}
+	return roles
+}
+
+func (c *core) server(n ring.Node, h *held, now time.Time) subjects.NodeStatus {
+	if h == nil {
+		h = &held{}
+	}
+	s := subjects.NodeStatus{
+		Name: n.Name, Addr: n.Addr, Role: subjects.RoleServer, ID: n.ID, Boot: n.Boot, Zone: n.Zone,
+		Primary: h.primary, Replica: h.replica, Learner: h.learner,
+	}
+	if m, ok := c.members.servers[n.ID]; ok {
+		heardOf(&s, m, now)
+		if m.state == rebalance.Down {
+			n.Up = false
+		}
+	}
+	switch {
+	case !n.Up:
+		s.State = stateDown
+	case !n.Attached && h.replica+h.learner > 0:
+		s.State = stateLeaving
+	case !n.Attached:
+		s.State = stateNew
+	case h.learner > 0 || h.replica < h.target:
+		s.State = stateJoining
+	default:
+		s.State = stateUp
+	}
+	return s
+}
+
+// heardOf fills in what the last heartbeat told.
+func heardOf(s *subjects.NodeStatus, m *member, now time.Time) {
+	if m.heard.IsZero() {
+		return
+	}
+	hb := m.hb
+	s.Seen = now.Sub(m.heard).Milliseconds()
+	s.Version, s.PID, s.HTTP, s.Listen, s.Uptime = hb.Version, hb.PID, hb.HTTP, hb.Listen, hb.Uptime
+	s.Load, s.Revision, s.Cluster = hb.Load, hb.Revision, hb.ClusterID
+}
+
+func other(m *member, leader string, now time.Time) subjects.NodeStatus {
+	hb := m.hb
+	s := subjects.NodeStatus{
+		Name: hb.Node, Addr: hb.Addr, Role: hb.Role, ID: hb.ID, Boot: hb.Boot, Zone: hb.Zone,
+		Leader: hb.Role == subjects.RoleManager && hb.Node == leader, State: stateUp,
+	}
+	heardOf(&s, m, now)
+	if m.state == rebalance.Down {
+		s.State = stateDown
+	}
+	return s
+}
+
+// alarms says in words what an operator should look at.
+func alarms(st *subjects.ClusterStatus) (out []string) {
+	add := func(n int, one, many string) {
+		if n == 1 {
+			out = append(out, "1 "+one)
+		} else if n > 1 {
+			out = append(out, fmt.Sprintf("%d %s", n, many))
+		}
+	}
+	placed := st.Partitions.Full + st.Partitions.Degraded
+	attached := 0
+	for _, n := range st.Nodes {
+		if n.Role != subjects.RoleServer {
+			continue
+		}
+		if n.State == stateDown {
+			out = append(out, "server "+n.Name+" is down")
+		}
+		if n.State != stateNew && n.State != stateDown {
+			attached++
+		}
+	}
+	for _, n := range st.Nodes {
+		if n.Role == subjects.RoleManager && n.State == stateDown {
+			out = append(out, "manager "+n.Name+" is down")
+		}
+	}
+	if placed == 0 && attached == 0 {
+		return append(out, "no server is attached: kumoctl attach")
+	}
+	add(st.Partitions.Down, "partition has no live primary", "partitions have no live primary")
+	add(st.Partitions.Lone, "partition has a single copy", "partitions have a single copy")
+	add(st.Partitions.Degraded, "partition lacks copies", "partitions lack copies")
+	add(st.Partitions.Loss, "partition was forced: acknowledged writes may be lost", "partitions were forced: acknowledged writes may be lost")
+	return out
+}
+
+func health(st *subjects.ClusterStatus) string {
+	switch {
+	case st.Partitions.Down > 0 || st.Partitions.Total == 0:
+		return healthUnavailable
+	case st.Partitions.Degraded > 0 || st.Partitions.Lone > 0:
+		return healthDegraded
+	}
+	return healthOK
+}
