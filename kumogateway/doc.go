@@ -3,11 +3,13 @@
 // operation there, repeats it under the same operation ID while the cluster
 // changes, and prints the answer.
 //
-//	conn.go     one connection: reads, parses, keeps answers in order
-//	output.go   and writes them, on whatever goroutine has them
+//	conn.go     one connection: reads and parses
+//	queue.go    keeps answers in the order of requests, within bounds
+//	output.go   writes them, on whatever goroutine has them
 //	execute.go  what each request means
 //	op.go       one operation on its way through attempts
-//	router.go   which lane an operation takes; what waits for a newer ring
+//	router.go   which lane an operation takes
+//	waiting.go  what waits for a newer ring, and what such a ring takes back
 //
 // No goroutine is parked per operation: a connection has one that reads, and
 // the goroutine that receives a reply writes the answer.

@@ -1,0 +1,159 @@
+package kumogateway
+
+import (
+	"github.com/etolabo/kumofs/kumogateway/memcache"
+	"github.com/etolabo/kumofs/subjects"
+)
+
+// reserve waits for room and takes the next place in the order of answers, for
+// a request that weighs size bytes. A request on a key also waits until no
+// operation is outstanding that it must not overtake: the lanes keep no order
+// between attempts, so that what a client sent first is done first only if it
+// is waited for. It returns nil if the connection is broken.
+func (c *conn) reserve(r *memcache.Request, size int, keyed bool, hash uint64, verb subjects.Verb) *op {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for !c.broken && (!c.room(size) || keyed && c.conflict(hash, verb != 0)) {
+		c.pause()
+	}
+	if c.broken {
+		return nil
+	}
+	if c.tail-c.head == uint64(len(c.ring)) {
+		grown := make([]*op, 2*len(c.ring))
+		for i := c.head; i < c.tail; i++ {
+			grown[i&uint64(len(grown)-1)] = c.at(i)
+		}
+		c.ring = grown
+	}
+	var o *op
+	if n := len(c.free); n > 0 {
+		o = c.free[n-1]
+		c.free = c.free[:n-1]
+	} else {
+		o = &op{r: c.g.router, owner: c, try: new(attempt)}
+	}
+	o.req = *r
+	o.req.Key, o.req.Value, o.req.Args = nil, nil, nil
+	o.size, o.hash, o.verb = size, hash, verb
+	c.asked += size
+	if keyed {
+		c.marks[mark(hash)]++
+	}
+	c.ring[c.tail&uint64(len(c.ring)-1)] = o
+	c.tail++
+	return o
+}
+
+// at returns the operation of a number. Called with mu held, as are the next.
+func (c *conn) at(i uint64) *op { return c.ring[i&uint64(len(c.ring)-1)] }
+
+// room tells whether one more request fits the bounds. One always does, once
+// what was printed has left.
+func (c *conn) room(size int) bool {
+	o, open := &c.g.o, int(c.tail-c.head)
+	answers := len(c.out) + c.written + c.parked
+	if open == 0 {
+		return answers <= o.MaxBuffered
+	}
+	return open < o.MaxOutstanding && c.asked+size <= o.MaxBuffered && answers+open*c.guess <= o.MaxBuffered
+}
+
+// conflict tells whether an operation on the same key is outstanding, and one
+// of the two writes.
+func (c *conn) conflict(hash uint64, write bool) bool {
+	if c.marks[mark(hash)] == 0 {
+		return false
+	}
+	for i := c.head; i < c.tail; i++ {
+		if o := c.at(i); !o.done && o.hash == hash && (write || o.write()) {
+			return true
+		}
+	}
+	return false
+}
+
+func mark(hash uint64) uint64 { return hash >> 58 }
+
+// finish implements owner.
+func (c *conn) finish(o *op, a *memcache.Reply) {
+	c.g.held.Add(-int64(o.size))
+	c.mu.Lock()
+	c.marks[mark(o.hash)]--
+	c.stats.count(&o.req, a)
+	size := len(a.Value)
+	if size > c.guess {
+		c.guess = size
+	} else {
+		c.guess -= (c.guess - size) / 8
+	}
+	o.reply, o.done = *a, true
+	c.parked += size
+	c.drain()
+	if len(c.out) > 0 && !c.writing && !c.broken && !c.partial() {
+		c.write()
+	}
+	if c.waits {
+		c.changed.Signal()
+	}
+	c.mu.Unlock()
+}
+
+// underWay calls f with the operations that have no answer yet, none of which
+// is used for another request meanwhile.
+func (c *conn) underWay(f func(*op)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := c.head; i < c.tail; i++ {
+		if o := c.at(i); !o.done {
+			f(o)
+		}
+	}
+}
+
+// partial tells whether the next answer to come belongs to a list whose first
+// values are ready: they leave together. Called with mu held.
+func (c *conn) partial() bool {
+	return c.head < c.tail && len(c.out) < keepOut && c.at(c.head).req.Cont
+}
+
+// drain prints the answers whose turn has come. Called with mu held.
+func (c *conn) drain() {
+	for c.head < c.tail {
+		o := c.at(c.head)
+		if !o.done {
+			return
+		}
+		c.ring[c.head&uint64(len(c.ring)-1)] = nil
+		c.head++
+		c.print(o)
+		c.asked -= o.size
+		c.parked -= len(o.reply.Value)
+		c.recycle(o)
+	}
+}
+
+// print appends an answer to the output. Of a list's answer, nothing follows
+// an error. Called with mu held.
+func (c *conn) print(o *op) {
+	if o.req.Cont && c.spoiled || c.broken {
+		return
+	}
+	c.spoiled = o.req.More && o.reply.Status.IsError()
+	if o.nkey > 0 && o.req.Op <= memcache.OpGetAndTouch && o.reply.Status == memcache.StatusOK {
+		o.req.Key = o.key()
+	}
+	c.out = memcache.AppendText(c.out, &o.req, &o.reply)
+}
+
+// recycle makes an operation ready for another use. Called with mu held.
+func (c *conn) recycle(o *op) {
+	body := o.body
+	if cap(body) > keepBody {
+		body = nil
+	}
+	*o = op{r: o.r, owner: c, try: o.try, body: body[:0]}
+	if len(c.free) < 64 {
+		c.free = append(c.free, o)
+	}
+}
