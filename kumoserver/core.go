@@ -1,0 +1,292 @@
+package kumoserver
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/etolabo/kumofs/bus"
+	"github.com/etolabo/kumofs/kumoserver/replica"
+	"github.com/etolabo/kumofs/kumoserver/store"
+	"github.com/etolabo/kumofs/subjects"
+	"github.com/etolabo/kumofs/subjects/ring"
+)
+
+// core is the loop that owns the replication machines of all partitions and
+// carries out what they want. It works in turns: take what has come, step the
+// machines, send what need not wait for the log, write the log once, then
+// answer. Batches form by themselves: what arrives during a turn makes the next.
+type core struct {
+	s     *Server
+	store *store.Store
+	out   *bus.Outbox
+	table *ring.Table
+	// routes are kept by node; the table may give one a new name.
+	routes map[ring.NodeID]*route
+
+	parts map[ring.Partition]*part
+	dirty []*part // touched in this turn
+
+	held    []held // durable sends of this turn
+	waiters waiters
+	spare   []work
+	now     int64
+	clock   int64
+}
+
+// part is one partition here.
+type part struct {
+	id      ring.Partition
+	machine *replica.Replica
+	dirty   bool
+	logged  bool // its log grew in this turn
+}
+
+// held is a message that waits for the log.
+type held struct {
+	to  ring.NodeID
+	p   ring.Partition
+	msg replica.Message
+}
+
+// flight is what waits for one flush of the log.
+type flight struct {
+	sends []held
+	tails []tail
+}
+
+type tail struct {
+	part    *part
+	version subjects.Version
+}
+
+func newCore(s *Server) *core {
+	return &core{s: s, store: s.store, out: s.bus.NewOutbox(s.meshID), parts: map[ring.Partition]*part{}, routes: map[ring.NodeID]*route{}}
+}
+
+// run works until ctx ends or the store fails.
+func (c *core) run(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-c.store.Failed():
+			return err
+		case <-c.s.inbox.wake:
+		}
+		items := c.s.inbox.take(c.spare)
+		if len(items) == 0 {
+			continue
+		}
+		c.now, c.clock = boottime(), time.Now().UnixMilli()
+		for i := range items {
+			c.do(&items[i])
+		}
+		c.turn()
+		clear(items)
+		c.spare = items
+	}
+}
+
+func (c *core) do(w *work) {
+	switch {
+	case w.writes != nil:
+		for i := range w.writes {
+			c.write(&w.writes[i])
+		}
+	case w.peers != nil:
+		for _, m := range w.peers {
+			if p := c.part(m.partition); p != nil {
+				c.step(p, replica.Receive{Msg: m.msg, Now: c.now})
+			}
+		}
+	case w.expire != nil:
+		e := w.expire
+		if p := c.parts[e.partition]; p != nil {
+			c.step(p, &replica.Expire{ID: c.waiters.add(e.caller), Key: e.key, Clock: c.clock})
+		}
+	case w.ranged != nil:
+		if p := c.parts[w.ranged.partition]; p != nil {
+			c.step(p, w.ranged.ev)
+		}
+	case w.table != nil:
+		c.configure(w.table)
+	case w.flushed != nil:
+		if w.err == nil {
+			c.landed(w.flushed)
+		}
+	case w.tick:
+		for _, p := range c.parts {
+			c.step(p, replica.Tick{Now: c.now})
+		}
+	case w.call != nil:
+		w.call(c)
+	}
+}
+
+func (c *core) write(w *write) {
+	who := caller{w.to, w.id}
+	p := c.parts[w.msg.Partition]
+	if p == nil {
+		c.reply(who, &subjects.Reply{Status: subjects.StatusNotPrimary})
+		return
+	}
+	if w.msg.Verb != subjects.VerbDelete && c.store.Full() {
+		c.reply(who, &subjects.Reply{Status: subjects.StatusNoSpace})
+		return
+	}
+	c.step(p, &replica.Propose{ID: c.waiters.add(who), Write: &w.msg, Clock: c.clock})
+}
+
+// part returns the partition's machine, which a message or the ring may bring
+// into being.
+func (c *core) part(id ring.Partition) *part {
+	if p := c.parts[id]; p != nil {
+		return p
+	}
+	if c.table == nil || int(id) >= c.table.Size() {
+		return nil
+	}
+	st := c.store.State(id)
+	p := &part{id: id}
+	p.machine = replica.New(id, c.s.process(), replica.State{
+		Promised: st.Promised, Outline: st.Outline, Commit: st.Commit,
+		Incomplete: st.Incomplete, Cursor: st.Cursor, Unclean: c.s.store.Unclean() && !st.Incomplete,
+	}, partLog{c.store, id}, c.s.o.Replica)
+	c.parts[id] = p
+	return p
+}
+
+// configure tells every machine that the table concerns what has become of its
+// partition.
+func (c *core) configure(t *ring.Table) {
+	c.table = t
+	self := c.s.store.ID()
+	for i := range t.Partitions {
+		cfg := &t.Partitions[i]
+		id := ring.Partition(i)
+		if p := c.parts[id]; p == nil && !cfg.Holds(self) {
+			continue
+		}
+		p := c.part(id)
+		c.step(p, replica.Configure{Config: *cfg, Now: c.now})
+	}
+	c.leave(t)
+	c.s.countRoles(t)
+}
+
+// leave deletes copies that neither the configuration nor the plan wants here
+// any more.
+func (c *core) leave(t *ring.Table) {
+	self := c.s.store.ID()
+	for _, id := range c.store.Partitions() {
+		if int(id) >= t.Size() {
+			continue
+		}
+		cfg := &t.Partitions[id]
+		if cfg.Epoch == 0 || cfg.Holds(self) || wanted(cfg.Target, self) || len(cfg.ISR) == 0 {
+			continue
+		}
+		if st := c.store.State(id); len(st.Outline) == 0 && !st.Incomplete || st.Promised > cfg.Epoch {
+			continue
+		}
+		if err := c.store.Drop(id); err != nil {
+			c.s.log.Error("drop a copy that has moved away", "partition", id, "epoch", cfg.Epoch, "err", err)
+			continue
+		}
+		c.s.serving[id].Store(0)
+		delete(c.parts, id)
+	}
+}
+
+func wanted(list []ring.NodeID, id ring.NodeID) bool {
+	for _, n := range list {
+		if n == id {
+			return true
+		}
+	}
+	return false
+}
+
+// step gives one event to a machine and carries out what comes of it.
+func (c *core) step(p *part, ev replica.Event) {
+	if !p.dirty {
+		p.dirty = true
+		c.dirty = append(c.dirty, p)
+	}
+	for _, e := range p.machine.Step(ev) {
+		c.perform(p, e)
+	}
+}
+
+// turn ends the batch: one frame to each peer, one write of the log, and what
+// waited for it.
+func (c *core) turn() {
+	for _, p := range c.dirty {
+		for _, e := range p.machine.Step(replica.Turn{}) {
+			c.perform(p, e)
+		}
+	}
+	c.send()
+	f := &flight{sends: c.held}
+	for _, p := range c.dirty {
+		if p.logged {
+			f.tails = append(f.tails, tail{p, p.machine.Status().Tail})
+		}
+		p.dirty, p.logged = false, false
+	}
+	c.dirty = c.dirty[:0]
+	c.held = nil
+	if c.store.Flush(func(err error) { c.s.inbox.push(work{flushed: f, err: err}, 0) }) {
+		c.landed(f)
+		c.turnAfter()
+	}
+	c.send()
+}
+
+// landed goes on with what a flush made durable.
+func (c *core) landed(f *flight) {
+	for _, t := range f.tails {
+		if c.parts[t.part.id] == t.part {
+			c.step(t.part, replica.Logged{Tail: t.version})
+		}
+	}
+	for _, h := range f.sends {
+		c.post(h)
+	}
+}
+
+// turnAfter ends the small turn that a flush begins: commits were noted in the
+// log's memory, and nothing of them need be durable.
+func (c *core) turnAfter() {
+	for _, p := range c.dirty {
+		p.dirty = false
+	}
+	c.dirty = c.dirty[:0]
+}
+
+func (c *core) send() {
+	if err := c.out.Flush(); err != nil && !errors.Is(err, bus.ErrDisconnected) && !errors.Is(err, bus.ErrClosed) {
+		c.s.log.Warn("messages were not sent", "err", err)
+	}
+}
+
+// partLog is the store as one machine reads it.
+type partLog struct {
+	store *store.Store
+	p     ring.Partition
+}
+
+func (l partLog) Entries(from uint64, maxBytes int) ([]*subjects.Entry, bool) {
+	es, ok := l.store.Entries(l.p, from, maxBytes)
+	if !ok {
+		return nil, false
+	}
+	out := make([]*subjects.Entry, len(es))
+	for i := range es {
+		out[i] = &es[i]
+	}
+	return out, true
+}
+
+func (l partLog) Get(key []byte) (subjects.Record, bool, error) { return l.store.Get(l.p, key) }

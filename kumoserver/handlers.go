@@ -1,0 +1,208 @@
+package kumoserver
+
+import (
+	"time"
+
+	"github.com/etolabo/kumofs/bus"
+	"github.com/etolabo/kumofs/kumoserver/replica"
+	"github.com/etolabo/kumofs/subjects"
+	"github.com/etolabo/kumofs/subjects/ring"
+)
+
+// subscribe takes the frames of the data plane, once, by wildcard: a change of
+// role needs no new subscription.
+func (s *Server) subscribe() error {
+	c := s.o.Cluster
+	peers := func(f *bus.Frame) { s.onPeers(f) }
+	r := &reader{s: s, out: s.bus.NewOutbox(s.meshID)}
+	for _, h := range []struct {
+		subject string
+		handle  func(*bus.Frame)
+	}{
+		{c.Parts(s.name, subjects.VerbRead), r.onReads},
+		{c.Parts(s.name, subjects.VerbWrite), s.onWrites},
+		{c.Parts(s.name, subjects.VerbPrepare), peers},
+		{c.Parts(s.name, subjects.VerbEpoch), peers},
+		{c.Parts(s.name, subjects.VerbStream), peers},
+		{c.ServerReply(s.name), peers},
+	} {
+		sub, err := s.bus.Handle(h.subject, s.meshID, h.handle)
+		if err != nil {
+			return err
+		}
+		s.stops = append(s.stops, sub.Close)
+	}
+	return nil
+}
+
+// onWrites queues a gateway's frame for the core loop.
+func (s *Server) onWrites(f *bus.Frame) {
+	s.slowDown()
+	writes := make([]write, 0, f.Len())
+	bytes := 0
+	for id, body, ok := f.Next(); ok; id, body, ok = f.Next() {
+		writes = append(writes, write{id: id, to: f.Reply})
+		w := &writes[len(writes)-1]
+		if err := w.msg.Decode(body); err != nil || len(w.msg.Key) > subjects.MaxKey || f.Reply == "" {
+			writes = writes[:len(writes)-1]
+			s.log.Debug("a write does not parse", "subject", f.Subject, "err", err)
+			continue
+		}
+		bytes += len(body)
+		if w.msg.Verb == subjects.VerbDelete {
+			s.deletes.Add(1)
+		} else {
+			s.sets.Add(1)
+		}
+	}
+	if len(writes) > 0 {
+		s.inbox.push(work{writes: writes}, bytes)
+	}
+}
+
+// slowDown holds a frame back while the store has far more to apply than it
+// should: writers become slower, and nothing fails.
+func (s *Server) slowDown() {
+	for range 50 {
+		if s.store.Backlog() < s.backlog {
+			return
+		}
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-time.After(2 * time.Millisecond):
+		}
+	}
+}
+
+// onPeers queues another server's frame for the core loop.
+func (s *Server) onPeers(f *bus.Frame) {
+	items := make([]peerItem, 0, f.Len())
+	bytes := 0
+	for _, body, ok := f.Next(); ok; _, body, ok = f.Next() {
+		m, err := decodePeer(body)
+		if err != nil {
+			s.log.Warn("a server's message does not parse", "subject", f.Subject, "err", err)
+			continue
+		}
+		items = append(items, peerItem{subjects.PartitionOf(body), m})
+		bytes += len(body)
+	}
+	if len(items) > 0 {
+		s.inbox.push(work{peers: items}, bytes)
+	}
+}
+
+func decodePeer(body []byte) (any, error) {
+	var m interface {
+		Decode([]byte) error
+	}
+	switch subjects.KindOf(body) {
+	case subjects.KindPrepare:
+		m = new(subjects.Prepare)
+	case subjects.KindPrepareReply:
+		m = new(subjects.PrepareReply)
+	case subjects.KindEpochStart:
+		m = new(subjects.EpochStart)
+	case subjects.KindEpochReply:
+		m = new(subjects.EpochReply)
+	case subjects.KindRange:
+		m = new(subjects.Range)
+	case subjects.KindRangeReply:
+		m = new(subjects.RangeReply)
+	default:
+		return nil, subjects.ErrMalformed
+	}
+	return m, m.Decode(body)
+}
+
+// reader answers reads on the subscription's goroutine, past the core loop: one
+// pass over the memory table and one transaction for a whole frame.
+type reader struct {
+	s     *Server
+	out   *bus.Outbox
+	reads []subjects.Read
+	ids   []uint64
+	// The frame at hand and what GetMany calls, made once.
+	reply string
+	clock int64
+}
+
+func (r *reader) onReads(f *bus.Frame) {
+	if f.Reply == "" {
+		return
+	}
+	r.reads, r.ids = r.reads[:0], r.ids[:0]
+	r.reply, r.clock = f.Reply, time.Now().UnixMilli()
+	for id, body, ok := f.Next(); ok; id, body, ok = f.Next() {
+		r.reads = append(r.reads, subjects.Read{})
+		m := &r.reads[len(r.reads)-1]
+		if err := m.Decode(body); err != nil {
+			r.reads = r.reads[:len(r.reads)-1]
+			continue
+		}
+		if status := r.s.readable(m.Partition, m.Epoch); status != subjects.StatusOK {
+			r.answer(id, &subjects.Reply{Status: status, Epoch: r.s.epoch(m.Partition)})
+			r.reads = r.reads[:len(r.reads)-1]
+			continue
+		}
+		r.ids = append(r.ids, id)
+	}
+	r.s.gets.Add(uint64(len(r.reads)))
+	r.s.store.GetMany(len(r.reads), r.at, r.found)
+	if err := r.out.Flush(); err != nil {
+		r.s.log.Debug("answers to reads were not sent", "err", err)
+	}
+}
+
+func (r *reader) at(i int) (ring.Partition, []byte) { return r.reads[i].Partition, r.reads[i].Key }
+
+// found answers one read. Whether reads may be answered is asked after the
+// value was taken: in this order a pause in between does no harm.
+func (r *reader) found(i int, rec subjects.Record, found bool, err error) {
+	m, id := &r.reads[i], r.ids[i]
+	rep := subjects.Reply{Status: subjects.StatusNotFound, Epoch: m.Epoch}
+	switch status := r.s.readable(m.Partition, m.Epoch); {
+	case status != subjects.StatusOK:
+		rep.Status, rep.Epoch = status, r.s.epoch(m.Partition)
+	case err != nil:
+		r.s.fault(m.Partition, m.Epoch, err.Error())
+		rep.Status = subjects.StatusCorrupt
+	case found && replica.Expired(&rec, r.clock):
+		// A miss because of expiry is answered once the delete has committed.
+		key := append([]byte(nil), m.Key...)
+		r.s.inbox.push(work{expire: &expireItem{m.Partition, key, caller{r.reply, id}}}, 0)
+		return
+	case found:
+		rep.Status, rep.Value, rep.Flags = subjects.StatusOK, rec.Value, rec.Flags
+		rep.Cas, rep.Expiry = rec.Version.CAS(), rec.Expiry
+	}
+	r.answer(id, &rep)
+}
+
+func (r *reader) answer(id uint64, rep *subjects.Reply) {
+	r.out.End(rep.Append(r.out.Begin(r.reply, r.reply, "", id)))
+}
+
+// readable reports whether this process may answer reads of a partition to
+// somebody whose ring has it at epoch.
+func (s *Server) readable(p ring.Partition, epoch ring.Epoch) subjects.Status {
+	if int(p) >= len(s.serving) {
+		return subjects.StatusBad
+	}
+	switch at := s.serving[p].Load(); {
+	case at == 0:
+		return subjects.StatusNotPrimary
+	case uint64(epoch) > at:
+		return subjects.StatusRetry // the ring is on its way here
+	}
+	return subjects.StatusOK
+}
+
+// epoch is the partition's epoch as this server's ring has it.
+func (s *Server) epoch(p ring.Partition) ring.Epoch {
+	if t := s.watch.Table(); t != nil && int(p) < t.Size() {
+		return t.Partitions[p].Epoch
+	}
+	return 0
+}

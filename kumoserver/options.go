@@ -1,0 +1,183 @@
+package kumoserver
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/etolabo/kumofs/bus"
+	"github.com/etolabo/kumofs/kumoserver/replica"
+	"github.com/etolabo/kumofs/kumoserver/store"
+	"github.com/etolabo/kumofs/subjects"
+	"github.com/etolabo/kumofs/subjects/ring"
+)
+
+// The ports of servers, and how a manager's route port follows from its port.
+const (
+	DefaultPort        = 19800
+	DefaultRoutePort   = 19900
+	DefaultManagerPort = 19700
+	managerRouteOffset = 90
+)
+
+// Options are those of a server. The zero value of each but Listen, Managers
+// and Dir means its default.
+type Options struct {
+	// Listen is the address as other nodes see it, host or host:port (-l).
+	Listen string
+	// RoutePort is where the mesh's routes connect (-L). A taken port is a
+	// warning and a free one is used.
+	RoutePort int
+	// Managers are host or host:port of the managers (-m, -p).
+	Managers []string
+	// Dir is the store's folder (-s).
+	Dir     string
+	Cluster subjects.Cluster
+	Zone    string
+	MaxItem int // bytes, the largest value; the bus's limit follows
+	// Sync, SyncEvery, Log and memory bounds of the store.
+	Sync          store.SyncMode
+	SyncEvery     time.Duration
+	MemtableBytes int64
+	RetainBytes   int64
+	// Replica are the times and bounds of replication.
+	Replica replica.Options
+	// HeartbeatEvery is how often the server says that it lives (150 ms).
+	HeartbeatEvery time.Duration
+	// StopWithin bounds the hand-over of a graceful stop (5 s).
+	StopWithin time.Duration
+	// Version is what status shows.
+	Version string
+	// Witness starts a vote in the managers' log on the server's own bus, with
+	// its state in the folder; nil for none. Its Close is called before the
+	// bus's.
+	Witness func(w Witness) (Closer, error)
+	Log     *slog.Logger
+}
+
+// Witness is what a witness is given: the server's bus, its identity there, and
+// a folder.
+type Witness struct {
+	Bus     *bus.Bus
+	Cluster subjects.Cluster
+	Node    string // name in subjects
+	ID      ring.NodeID
+	Boot    ring.BootID
+	Dir     string
+	Log     *slog.Logger
+}
+
+// Closer ends what Witness began.
+type Closer interface{ Close() error }
+
+// withDefaults fills in what was left out, and says what cannot work.
+func (o Options) withDefaults() (Options, error) {
+	if o.Listen == "" {
+		return o, fmt.Errorf("-l: the address of this server is needed, as other nodes see it")
+	}
+	host, port, err := splitAddr(o.Listen, DefaultPort)
+	if err != nil {
+		return o, fmt.Errorf("-l: %w", err)
+	}
+	o.Listen = net.JoinHostPort(host, strconv.Itoa(port))
+	if len(o.Managers) == 0 {
+		return o, fmt.Errorf("-m: the address of a manager is needed")
+	}
+	managers := make([]string, 0, len(o.Managers))
+	for _, list := range o.Managers {
+		for _, m := range strings.Split(list, ",") {
+			h, p, err := splitAddr(m, DefaultManagerPort)
+			if err != nil {
+				return o, fmt.Errorf("-m: %w", err)
+			}
+			managers = append(managers, net.JoinHostPort(h, strconv.Itoa(p)))
+		}
+	}
+	o.Managers = managers
+	if o.Dir == "" {
+		return o, fmt.Errorf("-s: a folder for the data is needed")
+	}
+	if o.Cluster == "" {
+		o.Cluster = subjects.DefaultCluster
+	}
+	if err := o.Cluster.Check(); err != nil {
+		return o, err
+	}
+	o.MaxItem = orDefault(o.MaxItem, subjects.DefaultMaxItem)
+	if o.MaxItem > subjects.MaxValue {
+		return o, fmt.Errorf("--max-item-size: %d is over the limit of %d bytes", o.MaxItem, subjects.MaxValue)
+	}
+	if o.Replica == (replica.Options{}) {
+		o.Replica = replica.Defaults()
+	}
+	o.HeartbeatEvery = orDefault(o.HeartbeatEvery, 150*time.Millisecond)
+	o.StopWithin = orDefault(o.StopWithin, 5*time.Second)
+	o.Version = orDefault(o.Version, "dev")
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return o, nil
+}
+
+func orDefault[T comparable](v, d T) T {
+	var zero T
+	if v == zero {
+		return d
+	}
+	return v
+}
+
+// splitAddr reads host or host:port.
+func splitAddr(addr string, port int) (string, int, error) {
+	addr = strings.TrimSpace(addr)
+	host, p, err := net.SplitHostPort(addr)
+	if err != nil {
+		host = strings.Trim(addr, "[]")
+		if host == "" || strings.Contains(host, ":") && net.ParseIP(host) == nil {
+			return "", 0, fmt.Errorf("%q is no address (host or host:port)", addr)
+		}
+		return host, port, nil
+	}
+	n, err := strconv.ParseUint(p, 10, 16)
+	if err != nil || host == "" {
+		return "", 0, fmt.Errorf("%q is no address (host or host:port)", addr)
+	}
+	return host, int(n), nil
+}
+
+// managerRoutes are the managers' route addresses.
+func managerRoutes(managers []string) ([]string, error) {
+	routes := make([]string, len(managers))
+	for i, m := range managers {
+		h, p, err := splitAddr(m, DefaultManagerPort)
+		if err != nil {
+			return nil, err
+		}
+		routes[i] = net.JoinHostPort(h, strconv.Itoa(p+managerRouteOffset))
+	}
+	return routes, nil
+}
+
+// newBootID draws the identity of this run.
+func newBootID() (ring.BootID, error) {
+	var b [8]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		return 0, fmt.Errorf("draw a boot ID: %w", err)
+	}
+	return ring.BootID(binary.BigEndian.Uint64(b[:]) | 1), nil
+}
+
+// osBoot is the identity of the machine's run, empty where the system has none.
+func osBoot() string {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
+}

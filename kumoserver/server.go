@@ -1,0 +1,309 @@
+// Package kumoserver is a server: it keeps copies of partitions on disk and
+// replicates them with others over the bus. The data path is short: handlers.go
+// takes frames off the bus, core.go steps the replication machines and writes
+// the log, perform.go carries out what they want.
+package kumoserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/etolabo/kumofs/bus"
+	"github.com/etolabo/kumofs/kumoserver/store"
+	"github.com/etolabo/kumofs/subjects"
+	"github.com/etolabo/kumofs/subjects/ring"
+	"github.com/etolabo/kumofs/subjects/watch"
+)
+
+// Server is a running server.
+type Server struct {
+	o     Options
+	log   *slog.Logger
+	name  string // in subjects
+	boot  ring.BootID
+	start time.Time
+
+	store   *store.Store
+	bus     *bus.Bus
+	proof   *proof
+	watch   *watch.Watcher
+	witness Closer
+	stops   []func() error // subscriptions and services
+
+	inbox   *inbox
+	backlog int64 // bytes not applied beyond which writers are slowed down
+	asks    chan ring.Change
+	scans   chan struct{} // places for range reads
+	// serving holds, by partition, the epoch in which reads are answered here,
+	// or 0.
+	serving [ring.MaxPartitions]atomic.Uint64
+	cluster atomic.Uint64 // the cluster's ID, 0 until the ring is known
+
+	gets, sets, deletes, moved atomic.Uint64
+	primaries, replicas, joins atomic.Int64
+	stopping                   atomic.Bool
+
+	ctx        context.Context
+	cancel     context.CancelCauseFunc
+	background errgroup.Group
+	once       sync.Once
+	closeErr   error
+}
+
+// Open starts a server: its store, its place in the mesh, and its loops. It
+// does not wait for managers, which may come later.
+func Open(o Options) (_ *Server, err error) {
+	o, err = o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		o: o, start: time.Now(), name: subjects.NodeName(o.Listen),
+		inbox: newInbox(), asks: make(chan ring.Change, 2*ring.MaxPartitions), scans: make(chan struct{}, 4),
+	}
+	s.log = o.Log.With("node", s.name)
+	s.ctx, s.cancel = context.WithCancelCause(context.Background())
+	defer func() {
+		if err != nil {
+			s.Close()
+		}
+	}()
+	if s.boot, err = newBootID(); err != nil {
+		return nil, err
+	}
+	s.store, err = store.Open(store.Options{
+		Dir: o.Dir, Sync: o.Sync, SyncEvery: o.SyncEvery, MemtableBytes: o.MemtableBytes,
+		RetainBytes: o.RetainBytes, OSBoot: osBoot(), Log: s.log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("-s: %w", err)
+	}
+	s.backlog = s.store.Stats().Bound
+	for _, d := range s.store.Damaged() {
+		s.log.Warn("damage found in the store", "what", d)
+	}
+	s.cluster.Store(uint64(s.store.ClusterID()))
+	if s.proof, err = openProof(o.Listen, s.log); err != nil {
+		return nil, err
+	}
+	if err = s.openBus(); err != nil {
+		return nil, err
+	}
+	if o.Witness != nil {
+		s.witness, err = o.Witness(Witness{
+			Bus: s.bus, Cluster: o.Cluster, Node: s.name, ID: s.store.ID(), Boot: s.boot,
+			Dir: filepath.Join(o.Dir, "witness"), Log: s.log,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("start the witness: %w", err)
+		}
+	}
+	if err = s.run(); err != nil {
+		return nil, err
+	}
+	s.log.Info("server is up", "addr", o.Listen, "route", s.bus.RouteAddr(), "store", o.Dir, "id", s.store.ID(), "boot", s.boot)
+	return s, nil
+}
+
+// openBus joins the mesh. A taken route port is a warning and a free one is
+// taken: the original's own example gives one port to two servers.
+func (s *Server) openBus() error {
+	routes, err := managerRoutes(s.o.Managers)
+	if err != nil {
+		return err
+	}
+	host, _, err := net.SplitHostPort(s.o.Listen)
+	if err != nil {
+		return err
+	}
+	port := orDefault(s.o.RoutePort, DefaultRoutePort)
+	if port < 0 {
+		port = 0
+	}
+	o := bus.Options{
+		Name: s.name, Mesh: string(s.o.Cluster), Listen: s.o.Listen, Routes: routes,
+		RouteListen: net.JoinHostPort(host, strconv.Itoa(port)), MaxPayload: MaxPayload(s.o.MaxItem), Log: s.log,
+	}
+	s.bus, err = bus.Open(o)
+	var taken *bus.ListenError
+	if errors.As(err, &taken) && taken.What == "route" && errors.Is(err, syscall.EADDRINUSE) {
+		s.log.Warn("the route port is taken, a free one is used instead", "port", port)
+		o.RouteListen = net.JoinHostPort(host, "0")
+		s.bus, err = bus.Open(o)
+	}
+	return err
+}
+
+// MaxPayload is the bus's message limit for values of a size, in bytes: all
+// nodes of a cluster have the same.
+func MaxPayload(maxItem int) int32 { return int32(max(maxItem, subjects.DefaultMaxItem) + 128<<10) }
+
+// run subscribes and starts the loops.
+func (s *Server) run() (err error) {
+	s.watch, err = watch.Start(watch.Options{
+		Conn: Conn{s.bus}, Cluster: s.o.Cluster, Log: s.log, OnTable: s.onTable,
+	})
+	if err != nil {
+		return err
+	}
+	if err = s.subscribe(); err != nil {
+		return err
+	}
+	if err = s.serve(); err != nil {
+		return err
+	}
+	s.background.Go(func() error {
+		if err := newCore(s).run(s.ctx); err != nil {
+			s.fail(err)
+		}
+		s.inbox.close()
+		return nil
+	})
+	s.background.Go(s.beat)
+	s.background.Go(s.askLoop)
+	s.background.Go(s.tick)
+	return nil
+}
+
+// onTable takes a newer table. One of another cluster is refused: the folder
+// says whose data it holds.
+func (s *Server) onTable(t *ring.Table) {
+	if t.ClusterID == 0 {
+		return
+	}
+	if err := s.store.SetClusterID(t.ClusterID); err != nil {
+		s.fail(fmt.Errorf("store %s: %w", s.o.Dir, err))
+		return
+	}
+	s.cluster.Store(uint64(t.ClusterID))
+	s.inbox.push(work{table: t}, 0)
+}
+
+func (s *Server) process() ring.Process { return ring.Process{Store: s.store.ID(), Boot: s.boot} }
+
+func (s *Server) meshID() uint64 { return s.cluster.Load() }
+
+// fail ends the server for a reason that Wait returns.
+func (s *Server) fail(err error) {
+	s.log.Error("the server cannot go on", "err", err)
+	s.cancel(err)
+}
+
+// Wait returns when the server has failed or ctx is done: an error if the
+// server cannot go on.
+func (s *Server) Wait(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-s.ctx.Done():
+		if err := context.Cause(s.ctx); !errors.Is(err, context.Canceled) {
+			return err
+		}
+		return nil
+	}
+}
+
+// Run works until ctx is done, hands over and closes.
+func (s *Server) Run(ctx context.Context) error {
+	err := s.Wait(ctx)
+	if err == nil {
+		s.HandOver()
+	}
+	return errors.Join(err, s.Close())
+}
+
+// HandOver tells the managers that this server stops, and waits, within bounds,
+// until it leads nothing that another could.
+func (s *Server) HandOver() {
+	s.stopping.Store(true)
+	s.heartbeat()
+	deadline := time.NewTimer(s.o.StopWithin)
+	defer deadline.Stop()
+	poll := time.NewTicker(20 * time.Millisecond)
+	defer poll.Stop()
+	for s.leadsOthers() {
+		select {
+		case <-deadline.C:
+			s.log.Warn("stopping although it still leads partitions", "partitions", s.primaries.Load())
+			return
+		case <-s.ctx.Done():
+			return
+		case <-poll.C:
+		}
+	}
+}
+
+// leadsOthers reports whether it leads a partition that another in-sync replica
+// could take.
+func (s *Server) leadsOthers() bool {
+	t := s.watch.Table()
+	if t == nil {
+		return false
+	}
+	for _, c := range t.Partitions {
+		if c.Primary != s.process() {
+			continue
+		}
+		for _, id := range c.ISR {
+			if n, ok := t.Node(id); ok && n.Up && id != c.Primary.Store {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Name is the server's name in subjects.
+func (s *Server) Name() string { return s.name }
+
+// ID is the identity of the server's store.
+func (s *Server) ID() ring.NodeID { return s.store.ID() }
+
+// Table is the newest partition table that the server knows, or nil.
+func (s *Server) Table() *ring.Table { return s.watch.Table() }
+
+// Addr is where gateways and kumoctl connect, host:port.
+func (s *Server) Addr() string { return s.bus.ClientAddr() }
+
+// Close stops everything at once and waits for it. It may be called twice.
+func (s *Server) Close() error {
+	s.once.Do(func() { s.closeErr = s.close() })
+	return s.closeErr
+}
+
+func (s *Server) close() error {
+	var errs []error
+	if s.witness != nil {
+		errs = append(errs, s.witness.Close())
+	}
+	if s.watch != nil {
+		s.watch.Close()
+	}
+	s.cancel(context.Canceled)
+	s.inbox.close()
+	for _, stop := range s.stops {
+		errs = append(errs, stop())
+	}
+	errs = append(errs, s.background.Wait())
+	if s.bus != nil {
+		errs = append(errs, s.bus.Close())
+	}
+	if s.proof != nil {
+		s.proof.close()
+	}
+	if s.store != nil {
+		errs = append(errs, s.store.Close())
+	}
+	return errors.Join(errs...)
+}
