@@ -11,7 +11,9 @@ import (
 )
 
 // epochStart promises an epoch to its primary and makes the log a prefix of the
-// primary's.
+// primary's. A learner that is told to begin anew does so only if it cannot go
+// on otherwise: a late repeat must not destroy what has been copied, and perhaps
+// acknowledged, since.
 func (r *Replica) epochStart(m *subjects.EpochStart) {
 	if m.Epoch < r.promised || m.Epoch == r.promised && !r.leader.Zero() && r.leader != m.From {
 		r.refuse(m.From.Store)
@@ -25,25 +27,20 @@ func (r *Replica) epochStart(m *subjects.EpochStart) {
 		r.config = ring.Config{Epoch: m.Epoch, Primary: m.From, ISR: m.ISR, Learners: m.Learners}
 	}
 	r.stepDown()
-	learner := slices.Contains(m.Learners, r.self.Store)
-	fresh := m.Epoch > r.promised || r.leader.Zero()
 	r.leader, r.ack = m.From, false
 	rep := &subjects.EpochReply{Answer: subjects.AnswerOK}
+	shared, ok := r.shared(m)
+	r.faulty = !ok
 	switch {
-	case m.Restart && learner:
-		stream := begun{m.Epoch, m.Base}
-		if r.begun.epoch == m.Epoch && m.Base.Seq < r.begun.base.Seq {
-			return // a late repeat of an earlier stream's start
-		}
-		if r.begun != stream {
-			r.begun = stream
-			r.reset(m.Epoch, m.Base)
-		}
-	case r.unclean:
+	case m.Restart && slices.Contains(m.Learners, r.self.Store) && (!ok || shared.Seq < m.Base.Seq):
+		r.reset(m.Epoch, m.Base)
+	case !ok:
 		r.promise(m.Epoch)
 		rep.Answer = subjects.AnswerFault
+	case shared == r.tail:
+		r.promise(m.Epoch)
 	default:
-		rep.Answer = r.cutTo(m, fresh)
+		r.cut(m.Epoch, shared)
 	}
 	rep.Header = r.header()
 	rep.Outline = slices.Clone(r.outline)
@@ -51,32 +48,33 @@ func (r *Replica) epochStart(m *subjects.EpochStart) {
 	r.send(m.From.Store, rep, true)
 }
 
-// cutTo drops what the primary does not have, in one record with the promise.
-func (r *Replica) cutTo(m *subjects.EpochStart, fresh bool) subjects.Answer {
+// shared returns the last entry that this log shares with its new primary's; ok
+// is false when the copy cannot go on from there. A message that is late, or
+// repeated, finds nothing to cut: a log with entries of the epoch itself was
+// cut before they came and is a prefix of the primary's, which has grown since
+// it wrote the message.
+func (r *Replica) shared(m *subjects.EpochStart) (_ subjects.Version, ok bool) {
+	switch {
+	case r.unclean:
+		return subjects.Version{}, false
+	case r.tail.Epoch == m.Epoch:
+		return r.tail, true
+	}
 	shared, ok := r.outline.Shared(m.Outline)
-	if !ok {
-		r.promise(m.Epoch)
-		return subjects.AnswerFault
-	}
-	if shared == r.tail {
-		r.promise(m.Epoch)
-		return subjects.AnswerOK
-	}
-	if !fresh {
-		// A repeat: since the first, entries of the epoch itself have come.
-		return subjects.AnswerOK
-	}
-	if shared.Seq < r.commit {
-		r.promise(m.Epoch)
+	if ok && shared.Seq < r.commit {
 		r.emit(Fault{fmt.Sprintf("primary %s shares the log only to %s, but %d is committed here", m.From, shared, r.commit)})
-		return subjects.AnswerFault
+		return shared, false
 	}
-	r.promised = max(r.promised, m.Epoch)
-	r.outline = r.outline.Cut(shared)
-	r.tail = shared
-	r.durable = min(r.durable, shared.Seq)
-	r.emit(Cut{m.Epoch, shared})
-	return subjects.AnswerOK
+	return shared, ok
+}
+
+// cut drops the entries after an entry, in one record with the promise.
+func (r *Replica) cut(e ring.Epoch, after subjects.Version) {
+	r.promised = max(r.promised, e)
+	r.outline = r.outline.Cut(after)
+	r.tail = after
+	r.durable = min(r.durable, after.Seq)
+	r.emit(Cut{e, after})
 }
 
 func (r *Replica) promise(e ring.Epoch) {
@@ -90,7 +88,7 @@ func (r *Replica) reset(e ring.Epoch, base subjects.Version) {
 	r.promised = max(r.promised, e)
 	r.outline = subjects.Outline{base}
 	r.tail, r.commit, r.durable = base, base.Seq, base.Seq
-	r.incomplete, r.cursor, r.unclean = true, nil, false
+	r.incomplete, r.cursor, r.unclean, r.faulty = true, nil, false, false
 	r.emit(Reset{e, base})
 }
 
@@ -102,7 +100,7 @@ func (r *Replica) refuse(to ring.NodeID) {
 // that began it; otherwise it is refused.
 func (r *Replica) follows(h *subjects.Header) bool {
 	if h.Epoch == r.promised && h.From == r.leader && r.lead == nil {
-		return true
+		return !r.faulty // a faulty log takes nothing, so that nothing false is told
 	}
 	if h.From != r.self {
 		r.refuse(h.From.Store)

@@ -24,7 +24,9 @@ type peer struct {
 	match   uint64 // it has all entries to here
 	next    uint64 // the first entry that was not sent
 	told    uint64 // the commit index that it was told
-	bytes   int    // of entries sent and not acknowledged, about
+	knows   uint64 // the commit index that it says it has
+	toldAt  int64
+	bytes   int // of entries sent and not acknowledged, about
 
 	sentAt  int64 // when the newest unanswered message went
 	waiting int64 // since when something is unanswered; 0: nothing is
@@ -44,6 +46,9 @@ type peer struct {
 // start sends EpochStart.
 func (l *lead) start(r *Replica, p *peer) {
 	p.state, p.match, p.sentAt = starting, 0, r.now
+	if p.waiting == 0 {
+		p.waiting = r.now
+	}
 	r.send(p.id, &subjects.EpochStart{
 		Header: r.header(), Outline: slices.Clone(r.outline),
 		ISR: r.config.ISR, Learners: r.config.Learners, Restart: p.restart, Base: p.base,
@@ -63,27 +68,37 @@ func (r *Replica) epochReply(m *subjects.EpochReply) {
 	}
 	p.heard()
 	tail := m.Outline.Tail()
-	switch {
-	case m.Answer != subjects.AnswerOK || !r.outline.Holds(tail) || !l.reaches(r, tail.Seq):
-		if !p.learner {
-			p.silent = true // not in sync, whatever it was: a configuration without it
-			return
-		}
-		p.restart, p.base = true, r.outline.At(r.commit)
-		l.start(r, p)
+	whole := m.Answer == subjects.AnswerOK && r.outline.Holds(tail) && l.reaches(r, tail.Seq)
+	switch counts := !p.learner || slices.Contains(l.asked, p.id); {
+	case counts && (!whole || m.Incomplete):
+		p.silent = true // not in sync, whatever it was: a configuration without it
 		return
-	case p.restart && !(m.Incomplete && tail == p.base):
-		return // an answer to the message before
+	case !whole:
+		l.restart(r, p)
+		return
+	case tail.Seq < p.base.Seq:
+		return // from before it was told to begin anew
 	}
 	p.restart = false
 	p.boot, p.state = m.From.Boot, replicating
-	p.match, p.next, p.bytes, p.told = tail.Seq, tail.Seq+1, 0, 0
+	p.match, p.next, p.bytes, p.told, p.knows = tail.Seq, tail.Seq+1, 0, 0, m.Commit
 	p.complete, p.cursor, p.reading = !m.Incomplete, bytes.Clone(m.Cursor), false
-	if m.Incomplete && !p.learner {
+	l.advance(r)
+}
+
+// restart tells a learner to begin anew, with a stream after what is committed.
+// One that may be in sync already, for a change that was asked for, is not told
+// to throw away what it has.
+func (l *lead) restart(r *Replica, p *peer) {
+	if slices.Contains(l.asked, p.id) {
 		p.silent = true
 		return
 	}
-	l.advance(r)
+	if p.restart && l.reaches(r, p.base.Seq) {
+		return // it was told
+	}
+	p.restart, p.base, p.joining = true, r.outline.At(r.commit), false
+	l.start(r, p)
 }
 
 // reaches reports whether the log still has every entry after seq.
@@ -121,6 +136,7 @@ func (r *Replica) prepareReply(m *subjects.PrepareReply) {
 		return
 	}
 	p.heard()
+	p.knows = max(p.knows, m.Commit)
 	if m.Tail.Seq > p.match && m.Tail.Seq <= r.tail.Seq {
 		p.match = m.Tail.Seq
 		p.next = max(p.next, p.match+1)
@@ -146,9 +162,6 @@ func (r *Replica) refused(m *subjects.PrepareReply) {
 		return
 	}
 	if p := l.peer(m.From.Store); p != nil && p.state == replicating {
-		if p.waiting == 0 {
-			p.waiting = r.now
-		}
 		p.joining = p.joining && slices.Contains(l.asked, p.id)
 		l.start(r, p)
 	}
@@ -188,20 +201,19 @@ func (l *lead) sendFrom(r *Replica, p *peer) bool {
 		var ok bool
 		entries, ok = r.log.Entries(p.next, subjects.MaxRange)
 		if !ok {
-			// The log was trimmed beyond what this learner has.
-			p.restart, p.base = true, r.outline.At(r.commit)
-			l.start(r, p)
+			l.restart(r, p) // the log was trimmed beyond what this learner has
 			return false
 		}
 		if len(entries) == 0 {
 			return false
 		}
+		entries = entries[:min(len(entries), subjects.MaxEntries)]
 		for _, e := range entries {
 			p.bytes += len(e.Raw)
 		}
 	}
 	m := &subjects.Prepare{Header: r.header(), Prev: entries[0].Prev, Entries: entries}
-	p.told, p.sentAt = r.commit, r.now
+	p.told, p.toldAt, p.sentAt = r.commit, r.now, r.now
 	if p.waiting == 0 {
 		p.waiting = r.now
 	}
@@ -221,8 +233,8 @@ func (l *lead) nudge(r *Replica, p *peer) {
 	if p.match+1 < p.next && r.now-p.sentAt >= r.o.Resend {
 		p.next, p.bytes, p.sentAt = p.match+1, 0, r.now
 	}
-	if p.told < r.commit && p.next > r.tail.Seq {
-		p.told = r.commit
+	if p.next > r.tail.Seq && (p.told < r.commit || p.knows < r.commit && r.now-p.toldAt >= r.o.Resend) {
+		p.told, p.toldAt = r.commit, r.now
 		r.send(p.id, &subjects.Prepare{Header: r.header(), Prev: r.outline.At(p.match)}, false)
 	}
 	if p.reading && r.now-p.rangeAt >= 5*r.o.Resend {
@@ -235,11 +247,10 @@ func (l *lead) consider(r *Replica, p *peer) {
 	if p.waiting != 0 && r.now-p.waiting >= r.o.Silence {
 		p.silent = true
 	}
-	if !p.learner || p.state != replicating || !p.complete {
-		return
-	}
 	if p.silent && !slices.Contains(l.asked, p.id) {
 		p.joining = false
+	}
+	if !p.learner || p.state != replicating || !p.complete || p.silent {
 		return
 	}
 	if !p.joining && p.match+r.o.JoinLag >= r.tail.Seq {
@@ -267,8 +278,8 @@ func (r *Replica) rangeRead(ev RangeRead) {
 
 func (r *Replica) rangeReply(m *subjects.RangeReply) {
 	p := r.answered(&m.Header)
-	if p == nil || !p.learner || p.complete {
-		return
+	if p == nil || !p.learner || p.complete || m.Commit < p.base.Seq {
+		return // not asked, or from before it began anew
 	}
 	p.heard()
 	if m.Complete || bytes.Compare(m.Cursor, p.cursor) > 0 || m.Answer == subjects.AnswerGap {

@@ -87,18 +87,13 @@ type Replica struct {
 	config ring.Config
 	lead   *lead        // set while this process is primary of promised
 	leader ring.Process // whom EpochStart of promised came from
-	begun  begun        // the newest stream that this process began to take
+	faulty bool         // the log does not fit to the leader's and takes nothing
 	ack    bool         // a PrepareReply is due at the end of the turn
 
-	handed int64 // when another primary was last asked for
-	now    int64
-	out    []Effect
-}
-
-// begun names a stream, so that a late repeat of its start is known.
-type begun struct {
-	epoch ring.Epoch
-	base  subjects.Version
+	handed    int64 // when another primary was last asked for
+	saidHello int64
+	now       int64
+	out       []Effect
 }
 
 // New returns the machine of partition p at process self.
@@ -226,8 +221,20 @@ func (r *Replica) tick() {
 		r.lead.tick(r)
 	case r.config.Primary == r.self && r.config.Epoch >= r.promised && r.now-r.handed >= r.o.AskAgain:
 		r.handOver()
+	default:
+		r.hello()
 	}
 	r.turn()
+}
+
+// hello tells the primary of a process that has not met it: one that has no
+// entries to send would not notice that a replica has restarted.
+func (r *Replica) hello() {
+	c := &r.config
+	if r.leader.Zero() && c.Holds(r.self.Store) && c.Epoch >= r.promised && c.Primary.Store != r.self.Store && r.now-r.saidHello >= r.o.Resend {
+		r.saidHello = r.now
+		r.refuse(c.Primary.Store)
+	}
 }
 
 // turn ends a batch of events: what they made necessary is sent once.
