@@ -1,0 +1,436 @@
+package sim
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/etolabo/kumofs/kumoserver/replica"
+	"github.com/etolabo/kumofs/subjects"
+	"github.com/etolabo/kumofs/subjects/ring"
+)
+
+// node is a server: a store that survives, and a process that does not.
+type node struct {
+	s     *Sim
+	id    ring.NodeID
+	parts []*part
+
+	// Of the process; all new with each start.
+	life    int // grows with each start and crash; what an old one scheduled is void
+	up      bool
+	boot    ring.BootID
+	unclean bool // found so at start
+	table   *ring.Table
+	inbox   []any
+	waking  bool
+	paused  int64 // until when
+	lastAt  int64 // when the last flush ends
+
+	// journal is what was written since safe, in order. Everything before disk
+	// is in the parts' disk copies, everything before safe in the safe ones.
+	journal []write
+	begun   int            // the place in the journal where the slice begins
+	disk    int            // the place that the disk copies have reached
+	flushes int            // the place that flushes under way will reach
+	outbox  []replica.Send // wait for the next flush
+	written []bool         // partitions with entries that wait for it
+}
+
+// part is one partition at one node.
+type part struct {
+	n    *node
+	p    ring.Partition
+	m    *replica.Replica
+	mem  *copyOf // what the process sees
+	disk *copyOf // what is left when it dies
+	safe *copyOf // what is left when its machine dies
+	// hurt copies lost what they had acknowledged; until they begin anew they
+	// count for nothing.
+	hurt    bool
+	serving bool
+	left    int64 // when a configuration that names this node was last in force
+}
+
+// write is an effect on the store in the journal.
+type write struct {
+	p ring.Partition
+	e replica.Effect
+}
+
+// Inbox items beside replica's events.
+type (
+	packet  struct{ b []byte }
+	update  struct{ t *ring.Table }
+	flushed struct {
+		out   []replica.Send
+		tails []replicaTail
+	}
+	replicaTail struct {
+		p ring.Partition
+		v subjects.Version
+	}
+	request struct{ op *operation }
+	at      struct {
+		p  ring.Partition
+		ev replica.Event
+	}
+	ticked struct{}
+)
+
+// Entries and Get make a part the Log of its machine.
+func (p *part) Entries(from uint64, maxBytes int) ([]*subjects.Entry, bool) {
+	return p.mem.Entries(from, maxBytes)
+}
+
+func (p *part) Get(key []byte) (subjects.Record, bool, error) { return p.mem.Get(key) }
+
+func newNode(s *Sim, id ring.NodeID) *node {
+	n := &node{s: s, id: id, written: make([]bool, s.prof.Partitions)}
+	for i := range s.prof.Partitions {
+		n.parts = append(n.parts, &part{n: n, p: ring.Partition(i), mem: empty(), disk: empty(), safe: empty()})
+	}
+	return n
+}
+
+// start begins a process from what is on disk.
+func (n *node) start() {
+	s := n.s
+	s.boots++
+	n.life++
+	n.up, n.boot = true, s.boots
+	n.table, n.inbox, n.waking, n.paused, n.lastAt = nil, nil, false, 0, s.now
+	n.journal, n.begun, n.disk, n.flushes, n.outbox = nil, 0, 0, 0, nil
+	clear(n.written)
+	s.note("node %d starts as %d", n.id, n.boot)
+	for _, p := range n.parts {
+		p.mem, p.safe = p.disk.clone(), p.disk.clone()
+		p.serving, p.left = false, s.now
+		p.begin()
+	}
+	n.every(20, 50, func() { n.take(ticked{}) })
+	n.every(80, 120, func() { n.heartbeat() })
+	n.every(100, 100, func() { n.sync() })
+}
+
+func (p *part) begin() {
+	st := p.mem.state()
+	p.n.s.note("node %d/%d p%d begins with %+v", p.n.id, p.n.boot, p.p, st)
+	p.m = replica.New(p.p, p.n.process(), st, p, p.n.s.options())
+}
+
+func (n *node) process() ring.Process { return ring.Process{Store: n.id, Boot: n.boot} }
+
+// every does something again and again in this life of the process.
+func (n *node) every(a, b int64, do func()) {
+	life := n.life
+	var again func()
+	again = func() {
+		if n.life == life {
+			do()
+			n.s.after(n.s.between(a, b), again)
+		}
+	}
+	n.s.after(n.s.between(0, b), again)
+}
+
+// crash ends the process. Of what was not flushed a part may survive.
+func (n *node) crash() {
+	s := n.s
+	n.up = false
+	n.life++
+	s.rep.Crashes++
+	keep := n.disk
+	if more := n.end() - n.disk; more > 0 {
+		keep += s.rng.IntN(more + 1)
+	}
+	s.note("node %d/%d crashes; %d of %d writes survive", n.id, n.boot, keep, n.end())
+	n.persist(keep)
+	n.unclean = false
+	switch {
+	case s.chance(s.prof.Unclean) && s.mayHurt(n):
+		s.note("node %d lost what was not synced", n.id)
+		n.unclean = true
+		for _, p := range n.parts {
+			p.disk, p.hurt = p.safe.clone(), true
+			p.disk.unclean = true
+		}
+	case s.chance(s.prof.Gone) && s.mayHurt(n):
+		s.note("node %d lost its data", n.id)
+		for _, p := range n.parts {
+			p.hurt = true
+			p.disk = &copyOf{promised: p.disk.promised, incomplete: true, data: map[string]subjects.Record{}}
+		}
+	}
+	for _, p := range n.parts {
+		p.mem, p.serving = p.disk.clone(), false
+	}
+	s.checkAll("the crash of " + fmt.Sprint(n.id))
+}
+
+// persist brings the disk to this place in the journal.
+func (n *node) persist(to int) {
+	for ; n.disk < to; n.disk++ {
+		w := n.journal[n.disk-n.begun]
+		p := n.parts[w.p]
+		if _, ok := w.e.(replica.Commit); ok && !n.s.chance(0.3) {
+			continue // the commit index is written now and then
+		}
+		if err := p.disk.do(w.e); err != nil {
+			n.s.fail("node %d p%d on disk: %v", n.id, w.p, err)
+		}
+	}
+}
+
+// sync brings the machine's disk to where the process wrote.
+func (n *node) sync() {
+	for _, p := range n.parts {
+		p.safe = p.disk.clone()
+	}
+	n.journal = slices.Clone(n.journal[n.disk-n.begun:])
+	n.begun = n.disk
+}
+
+// end is the place after the newest write of the journal.
+func (n *node) end() int { return n.begun + len(n.journal) }
+
+// take puts something before the process; it looks soon.
+func (n *node) take(x any) {
+	if !n.up {
+		return
+	}
+	n.inbox = append(n.inbox, x)
+	n.wake(n.s.rng.Int64N(ms / 2))
+}
+
+func (n *node) wake(d int64) {
+	if n.waking {
+		return
+	}
+	n.waking = true
+	life := n.life
+	n.s.after(d, func() {
+		if n.life != life {
+			return
+		}
+		n.waking = false
+		if n.paused > n.s.now {
+			n.wake(n.paused - n.s.now)
+			return
+		}
+		n.work()
+	})
+}
+
+// work is one turn of the process: everything that has come, then one flush.
+func (n *node) work() {
+	inbox := n.inbox
+	n.inbox = nil
+	for _, x := range inbox {
+		n.one(x)
+	}
+	for _, p := range n.parts {
+		p.step(replica.Turn{})
+	}
+	n.flush()
+}
+
+func (n *node) one(x any) {
+	switch x := x.(type) {
+	case packet:
+		n.receive(x.b)
+	case update:
+		n.configure(x.t)
+	case flushed:
+		for _, t := range x.tails {
+			n.parts[t.p].step(replica.Logged{Tail: t.v})
+		}
+		for _, m := range x.out {
+			n.transmit(m)
+		}
+	case request:
+		n.serve(x)
+	case at:
+		n.parts[x.p].step(x.ev)
+	case ticked:
+		for _, p := range n.parts {
+			p.step(replica.Tick{Now: n.s.now})
+		}
+		n.tidy()
+	}
+}
+
+func (n *node) receive(b []byte) {
+	var m interface{ Decode([]byte) error }
+	switch subjects.KindOf(b) {
+	case subjects.KindPrepare:
+		m = new(subjects.Prepare)
+	case subjects.KindPrepareReply:
+		m = new(subjects.PrepareReply)
+	case subjects.KindEpochStart:
+		m = new(subjects.EpochStart)
+	case subjects.KindEpochReply:
+		m = new(subjects.EpochReply)
+	case subjects.KindRange:
+		m = new(subjects.Range)
+	case subjects.KindRangeReply:
+		m = new(subjects.RangeReply)
+	default:
+		n.s.fail("a message of unknown kind")
+	}
+	if err := m.Decode(b); err != nil {
+		n.s.fail("decode: %v", err)
+	}
+	n.parts[subjects.PartitionOf(b)].step(replica.Receive{Msg: m, Now: n.s.now})
+}
+
+func (n *node) configure(t *ring.Table) {
+	if n.table != nil && n.table.Revision >= t.Revision {
+		return
+	}
+	old := n.table
+	n.table = t
+	for i, p := range n.parts {
+		c := t.Partitions[i]
+		if old == nil || c.Epoch > old.Partitions[i].Epoch {
+			p.step(replica.Configure{Config: c, Now: n.s.now})
+		}
+	}
+}
+
+// tidy forgets copies that are held no more. What counts is the configuration
+// that the machine knows: EpochStart may have told it of one that this node's
+// ring has not heard of, in which it is back.
+func (n *node) tidy() {
+	for _, p := range n.parts {
+		st := p.m.Status()
+		if st.Config.Epoch == 0 || st.Config.Epoch < st.Promised || st.Config.Holds(n.id) {
+			p.left = n.s.now
+			continue
+		}
+		if n.s.now-p.left > 300*ms && n.s.chance(n.s.prof.Drop/10) && p.mem.tail() != (subjects.Version{}) {
+			n.s.note("node %d/%d p%d drops its copy", n.id, n.boot, p.p)
+			p.store(drop{})
+			p.begin()
+			p.step(replica.Configure{Config: n.table.Partitions[p.p], Now: n.s.now})
+		}
+	}
+}
+
+// step gives the machine an event and does what it says.
+func (p *part) step(ev replica.Event) {
+	s := p.n.s
+	s.rep.Steps++
+	effects := p.m.Step(ev)
+	if s.trace.limit > 0 && (len(effects) > 0 || noteworthy(ev)) {
+		s.note("node %d/%d p%d <- %s", p.n.id, p.n.boot, p.p, show(ev))
+	}
+	for _, e := range effects {
+		if s.trace.limit > 0 {
+			s.note("    %s", show(e))
+		}
+		p.effect(e)
+	}
+	p.check()
+}
+
+func noteworthy(ev replica.Event) bool {
+	switch ev.(type) {
+	case replica.Tick, replica.Turn, replica.Logged:
+		return false
+	}
+	return true
+}
+
+func (p *part) effect(e replica.Effect) {
+	n, s := p.n, p.n.s
+	switch e := e.(type) {
+	case replica.Send:
+		if !e.Durable {
+			n.transmit(e)
+			return
+		}
+		if s.chance(0.5) {
+			e.Msg = encoded(e.Msg.Append(nil))
+		}
+		n.outbox = append(n.outbox, e)
+	case replica.Reply:
+		s.answer(n, e)
+	case replica.Ask:
+		c := e.Change
+		s.send(int(n.id), 0, func() { s.mgr.asked(c) })
+	case replica.Serve:
+		p.serve(e)
+	case replica.ReadRange:
+		life := n.life
+		s.after(s.between(0, 5), func() {
+			if n.life == life {
+				recs, next, last := p.mem.scan(e.From, s.prof.RangeKeys)
+				n.take(at{p.p, replica.RangeRead{To: e.To, Epoch: e.Epoch, From: e.From, Next: next, Last: last, Through: e.Through, Records: recs}})
+			}
+		})
+	case replica.Fault:
+		s.fault(p, e.Text)
+	default:
+		p.store(e)
+	}
+}
+
+// store carries out an effect on the store: at once in memory, later on disk.
+func (p *part) store(e replica.Effect) {
+	n, s := p.n, p.n.s
+	switch e := e.(type) {
+	case replica.Append:
+		s.ledger[p.p].appended(p, e.Entry)
+		n.written[p.p] = true
+	case replica.Cut:
+		s.rep.Cuts++
+	case replica.Reset:
+		s.rep.Resets++
+	}
+	before := p.mem.commit
+	if err := p.mem.do(e); err != nil {
+		s.fail("node %d/%d p%d: %v", n.id, n.boot, p.p, err)
+	}
+	n.journal = append(n.journal, write{p.p, e})
+	switch e := e.(type) {
+	case replica.Commit:
+		s.ledger[p.p].committed(p, before, e.Seq)
+	case replica.Cut, replica.Reset, drop:
+		s.checkPartition(p.p, fmt.Sprintf("%s at node %d", show(e), n.id))
+	}
+}
+
+// encoded is a message in its wire form.
+type encoded []byte
+
+func (e encoded) Append(b []byte) []byte { return append(b, e...) }
+
+func (n *node) transmit(m replica.Send) {
+	b := m.Msg.Append(nil)
+	to := n.s.nodes[m.To]
+	n.s.send(int(n.id), int(m.To), func() { to.take(packet{slices.Clone(b)}) })
+}
+
+// flush makes durable what was written, after a while, in order.
+func (n *node) flush() {
+	if len(n.outbox) == 0 && n.flushes == n.end() {
+		return
+	}
+	s, life, end := n.s, n.life, n.end()
+	n.flushes = end
+	f := flushed{out: n.outbox}
+	n.outbox = nil
+	for i, w := range n.written {
+		if w {
+			f.tails = append(f.tails, replicaTail{ring.Partition(i), n.parts[i].mem.tail()})
+			n.written[i] = false
+		}
+	}
+	n.lastAt = max(n.lastAt, s.now) + s.rng.Int64N(s.prof.FlushMax*ms+1)
+	s.after(n.lastAt-s.now, func() {
+		if n.life == life {
+			n.persist(end)
+			n.take(f)
+		}
+	})
+}
