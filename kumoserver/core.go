@@ -75,6 +75,7 @@ func (c *core) run(ctx context.Context) error {
 		case <-c.s.inbox.wake:
 		}
 		items := c.s.inbox.take(c.spare)
+		c.spare = items // the queue has the other array now
 		if len(items) == 0 {
 			continue
 		}
@@ -84,7 +85,6 @@ func (c *core) run(ctx context.Context) error {
 		}
 		c.turn()
 		clear(items)
-		c.spare = items
 	}
 }
 
