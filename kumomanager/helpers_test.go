@@ -262,11 +262,11 @@ func (s *server) start() {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
-	s.wg.Go(s.accept)
-	s.wg.Go(func() { s.run(ctx) })
 	if s.watch, err = watch.Start(watch.Options{Conn: watchConn{s.bus}, Cluster: "kumo"}); err != nil {
 		s.t.Fatal(err)
 	}
+	s.wg.Go(s.accept)
+	s.wg.Go(func() { s.run(ctx) })
 	if len(s.g.options) == 2 {
 		s.wit, err = OpenWitness(WitnessOptions{Bus: s.bus, Cluster: "kumo", Store: s.id, Dir: s.dir, Log: testLog(s.t).With("witness", s.id)})
 		if err != nil {
@@ -314,7 +314,7 @@ func (s *server) run(ctx context.Context) {
 }
 
 func (s *server) certify(ctx context.Context) {
-	if s.watch == nil || s.watch.Table() == nil {
+	if s.watch.Table() == nil {
 		return
 	}
 	t := s.watch.Table()

@@ -10,10 +10,17 @@ import (
 	"pgregory.net/rapid"
 )
 
+// failer is a *testing.T or *rapid.T.
+type failer interface {
+	Helper()
+	Fatal(...any)
+	Fatalf(string, ...any)
+}
+
 // world is a cluster whose primaries obey: they certify learners that are up and
 // ask that silent backups be taken out. Time is rounds.
 type world struct {
-	t       *rapid.T
+	t       failer
 	table   *ring.Table
 	nodes   map[ring.NodeID]Status
 	whole   []map[ring.NodeID]bool // partition → stores that hold all acknowledged entries
@@ -21,7 +28,7 @@ type world struct {
 	boots   ring.BootID
 }
 
-func newWorld(t *rapid.T, partitions, replicas, servers int) *world {
+func newWorld(t failer, partitions, replicas, servers int) *world {
 	w := &world{t: t, nodes: map[ring.NodeID]Status{}, whole: make([]map[ring.NodeID]bool, partitions), crashed: map[ring.NodeID]bool{}}
 	w.apply(ring.Command{Init: &ring.Init{Cluster: "k", ClusterID: 1, Partitions: partitions, Replicas: replicas}})
 	for i := range servers {
@@ -178,13 +185,13 @@ func (w *world) checkFull() {
 }
 
 // event does one thing to the cluster.
-func (w *world) event() {
+func (w *world) event(t *rapid.T) {
 	ids := make([]ring.NodeID, 0, len(w.nodes))
 	for _, n := range w.table.Nodes {
 		ids = append(ids, n.ID)
 	}
-	id := rapid.SampledFrom(ids).Draw(w.t, "node")
-	switch rapid.IntRange(0, 9).Draw(w.t, "event") {
+	id := rapid.SampledFrom(ids).Draw(t, "node")
+	switch rapid.IntRange(0, 9).Draw(t, "event") {
 	case 0, 1, 2:
 		w.kill(id, false)
 	case 3:
@@ -199,7 +206,7 @@ func (w *world) event() {
 		}
 	case 9: // the leader changes: for a moment it has not heard everybody
 		for _, id := range ids {
-			if rapid.Bool().Draw(w.t, "unknown") && w.nodes[id].State == Up {
+			if rapid.Bool().Draw(t, "unknown") && w.nodes[id].State == Up {
 				w.nodes[id] = Status{State: Unknown, Boot: w.nodes[id].Boot}
 			}
 		}
@@ -216,7 +223,7 @@ func TestReconcileReachesAFixedPoint(t *testing.T) {
 		}
 		w.replan(ring.Command{Attach: all})
 		for range rapid.IntRange(0, 25).Draw(t, "events") {
-			w.event()
+			w.event(t)
 			for range rapid.IntRange(0, 3).Draw(t, "rounds") {
 				w.round(func() bool { return rapid.Bool().Draw(t, "done") })
 			}
@@ -241,7 +248,7 @@ func TestReconcileReachesAFixedPoint(t *testing.T) {
 }
 
 // cluster is a world at rest with all servers attached.
-func cluster(t *rapid.T, partitions, replicas, servers int) *world {
+func cluster(t failer, partitions, replicas, servers int) *world {
 	w := newWorld(t, partitions, replicas, servers)
 	var all []ring.NodeID
 	for i := range servers {
@@ -333,69 +340,63 @@ func TestAllUncleanLeadWithLoss(t *testing.T) {
 }
 
 func TestWitnessPlansNothing(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		w := cluster(t, 16, 2, 3)
-		w.kill(3, false)
-		w.round(always)
-		w.start(3)
-		v := w.view()
-		v.FailoverOnly = true
-		if out := Reconcile(v); len(out.Changes) > 0 {
-			t.Fatalf("a move was begun: %+v", out.Changes)
-		}
-	})
+	w := cluster(t, 16, 2, 3)
+	w.kill(3, false)
+	w.round(always)
+	w.start(3)
+	v := w.view()
+	v.FailoverOnly = true
+	if out := Reconcile(v); len(out.Changes) > 0 {
+		t.Fatalf("a move was begun: %+v", out.Changes)
+	}
 }
 
 func TestLimits(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		w := cluster(t, 128, 3, 3)
-		w.start(4)
-		w.replan(ring.Command{Attach: []ring.NodeID{4}})
-		out := Reconcile(w.view())
-		if len(out.Changes) != 4 {
-			t.Fatalf("%d copies begun towards one node, want 4", len(out.Changes))
-		}
-		settings := true
-		w.apply(ring.Command{Settings: &ring.Settings{Paused: &settings}})
-		if out := Reconcile(w.view()); len(out.Changes) > 0 {
-			t.Fatalf("moves while paused: %+v", out)
-		}
-		w.kill(2, false)
-		w.round(always)
-		w.start(2)
-		if out := Reconcile(w.view()); len(out.Changes) == 0 {
-			t.Fatal("a lost copy is not restored while moves are paused")
-		}
-	})
+	w := cluster(t, 128, 3, 3)
+	w.start(4)
+	w.replan(ring.Command{Attach: []ring.NodeID{4}})
+	out := Reconcile(w.view())
+	if len(out.Changes) != 4 {
+		t.Fatalf("%d copies begun towards one node, want 4", len(out.Changes))
+	}
+	settings := true
+	w.apply(ring.Command{Settings: &ring.Settings{Paused: &settings}})
+	if out := Reconcile(w.view()); len(out.Changes) > 0 {
+		t.Fatalf("moves while paused: %+v", out)
+	}
+	w.kill(2, false)
+	w.round(always)
+	w.start(2)
+	if out := Reconcile(w.view()); len(out.Changes) == 0 {
+		t.Fatal("a lost copy is not restored while moves are paused")
+	}
 }
 
 func TestJudge(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		w := cluster(t, 1, 3, 3)
-		c := w.table.Partitions[0]
-		p, b1, b2 := c.ISR[0], c.ISR[1], c.ISR[2]
-		if p != c.Primary.Store {
-			t.Skip()
+	w := cluster(t, 1, 3, 3)
+	c := w.table.Partitions[0]
+	p, b1, b2 := c.ISR[0], c.ISR[1], c.ISR[2]
+	if p != c.Primary.Store {
+		t.Skip()
+	}
+	alone := ring.Change{Epoch: c.Epoch, Primary: c.Primary, ISR: []ring.NodeID{p}}
+	got, why := Judge(w.view(), c.Primary, alone)
+	if why != "" || got.Primary.Store == p || got.Epoch != c.Epoch || !cmp.Equal(set(got.ISR), set([]ring.NodeID{b1, b2})) {
+		t.Fatalf("%+v %s: a primary that hears nobody keeps the lead", got, why)
+	}
+	two := ring.Change{Epoch: c.Epoch, Primary: c.Primary, ISR: []ring.NodeID{p, b1}}
+	if got, why := Judge(w.view(), c.Primary, two); why != "" || !cmp.Equal(got.ISR, two.ISR) || got.By != c.Primary {
+		t.Fatalf("%+v %s", got, why)
+	}
+	w.nodes[b1], w.nodes[b2] = Status{State: Down}, Status{State: Down}
+	if got, why := Judge(w.view(), c.Primary, alone); why != "" || !cmp.Equal(got.ISR, alone.ISR) {
+		t.Fatalf("%+v %s: the dead are counted on", got, why)
+	}
+	for _, other := range []ring.Process{{}, {Store: b1, Boot: 1}, {Store: p, Boot: 99}} {
+		if _, why := Judge(w.view(), other, alone); why == "" {
+			t.Fatalf("%v may ask", other)
 		}
-		alone := ring.Change{Epoch: c.Epoch, Primary: c.Primary, ISR: []ring.NodeID{p}}
-		got, why := Judge(w.view(), c.Primary, alone)
-		if why != "" || got.Primary.Store == p || got.Epoch != c.Epoch || !cmp.Equal(set(got.ISR), set([]ring.NodeID{b1, b2})) {
-			t.Fatalf("%+v %s: a primary that hears nobody keeps the lead", got, why)
-		}
-		two := ring.Change{Epoch: c.Epoch, Primary: c.Primary, ISR: []ring.NodeID{p, b1}}
-		if got, why := Judge(w.view(), c.Primary, two); why != "" || !cmp.Equal(got.ISR, two.ISR) || got.By != c.Primary {
-			t.Fatalf("%+v %s", got, why)
-		}
-		w.nodes[b1], w.nodes[b2] = Status{State: Down}, Status{State: Down}
-		if got, why := Judge(w.view(), c.Primary, alone); why != "" || !cmp.Equal(got.ISR, alone.ISR) {
-			t.Fatalf("%+v %s: the dead are counted on", got, why)
-		}
-		for _, other := range []ring.Process{{}, {Store: b1, Boot: 1}, {Store: p, Boot: 99}} {
-			if _, why := Judge(w.view(), other, alone); why == "" {
-				t.Fatalf("%v may ask", other)
-			}
-		}
-	})
+	}
 }
 
 func BenchmarkReconcile(b *testing.B) {

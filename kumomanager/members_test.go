@@ -1,0 +1,197 @@
+package kumomanager
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/etolabo/kumofs/kumomanager/rebalance"
+	"github.com/etolabo/kumofs/subjects"
+	"github.com/etolabo/kumofs/subjects/ring"
+	"pgregory.net/rapid"
+)
+
+var epoch = time.Unix(1_000_000_000, 0)
+
+// watchman drives members by hand; time only passes through it.
+type watchman struct {
+	t   testing.TB
+	m   *members
+	now time.Time
+}
+
+func newWatchman(t testing.TB) *watchman {
+	return &watchman{t, newMembers(1500*time.Millisecond, epoch), epoch}
+}
+
+func (w *watchman) beat(id ring.NodeID, boot ring.BootID) {
+	w.m.hear(subjects.Heartbeat{Role: subjects.RoleServer, Node: "n" + id.String(), ID: id, Boot: boot}, w.now)
+}
+
+// pass lets time go by in ticks; beats are sent each 150 ms meanwhile.
+func (w *watchman) pass(d time.Duration, beats func()) {
+	for end := w.now.Add(d); w.now.Before(end); {
+		w.now = w.now.Add(tickEvery)
+		if beats != nil && w.now.Sub(epoch)%heartbeat == 0 {
+			beats()
+		}
+		w.m.tick(w.now)
+	}
+}
+
+func (w *watchman) want(id ring.NodeID, state rebalance.State, boot ring.BootID) {
+	w.t.Helper()
+	if s := w.m.status()[id]; s.State != state || s.Boot != boot {
+		w.t.Fatalf("node %v: %+v, want state %d of boot %v", id, s, state, boot)
+	}
+}
+
+func TestSilence(t *testing.T) {
+	w := newWatchman(t)
+	w.beat(1, 11)
+	w.want(1, rebalance.Up, 11)
+	w.pass(1400*time.Millisecond, nil)
+	w.want(1, rebalance.Up, 11)
+	w.pass(200*time.Millisecond, nil)
+	w.want(1, rebalance.Down, 11)
+	w.beat(1, 11) // it was only slow
+	w.want(1, rebalance.Up, 11)
+}
+
+func TestOwnStallBlamesNobody(t *testing.T) {
+	w := newWatchman(t)
+	w.pass(time.Second, func() { w.beat(1, 11) })
+	w.now = w.now.Add(20 * time.Second) // this process was stopped
+	w.m.tick(w.now)
+	w.want(1, rebalance.Up, 11)
+	w.pass(time.Second, nil)
+	w.want(1, rebalance.Up, 11)
+	w.pass(time.Second, nil)
+	w.want(1, rebalance.Down, 11)
+}
+
+func TestNewLeaderGivesGrace(t *testing.T) {
+	table := &ring.Table{ClusterID: 1, Nodes: []ring.Node{{ID: 1, Boot: 11, Name: "a", Up: true}, {ID: 2, Boot: 21, Name: "b", Up: true}}}
+	w := newWatchman(t)
+	w.m.know(table, w.now)
+	w.want(1, rebalance.Unknown, 11)
+	w.pass(2*time.Second, func() { w.beat(2, 21) })
+	w.want(1, rebalance.Down, 11)
+	w.m.lead(w.now) // the silence may have been on this side
+	w.want(1, rebalance.Unknown, 11)
+	w.pass(time.Second, func() { w.beat(2, 21) })
+	w.want(1, rebalance.Unknown, 11)
+	w.pass(time.Second, func() { w.beat(2, 21) })
+	w.want(1, rebalance.Down, 11)
+	w.want(2, rebalance.Up, 21)
+}
+
+func TestProofIsFinal(t *testing.T) {
+	w := newWatchman(t)
+	w.beat(1, 11)
+	w.m.ended(ring.Process{Store: 1, Boot: 11}, w.now)
+	w.want(1, rebalance.Down, 11)
+	w.beat(1, 11) // was still under way
+	w.m.lead(w.now)
+	w.want(1, rebalance.Down, 11)
+	w.beat(1, 12) // its successor, at once
+	w.want(1, rebalance.Up, 12)
+	w.m.ended(ring.Process{Store: 1, Boot: 11}, w.now)
+	w.want(1, rebalance.Up, 12)
+	w.m.ended(ring.Process{Store: 7, Boot: 1}, w.now) // nobody we know
+}
+
+func TestSuccessorWithoutProof(t *testing.T) {
+	w := newWatchman(t)
+	w.pass(time.Second, func() { w.beat(1, 11) })
+	w.beat(1, 12)
+	w.want(1, rebalance.Up, 11) // one of them may be a copy
+	w.pass(500*time.Millisecond, func() { w.beat(1, 12) })
+	w.want(1, rebalance.Up, 12)
+	w.beat(1, 11) // late
+	w.want(1, rebalance.Up, 12)
+}
+
+func TestCopiedFolderIsRefused(t *testing.T) {
+	w := newWatchman(t)
+	w.pass(time.Second, func() { w.beat(1, 11) })
+	w.pass(5*time.Second, func() { w.beat(1, 11); w.beat(1, 12) })
+	w.want(1, rebalance.Up, 11)
+	notes := w.m.takeNotes()
+	if len(notes) != 1 || !strings.Contains(notes[0].Text, "refused") {
+		t.Fatalf("%+v", notes)
+	}
+	w.pass(5*time.Second, func() { w.beat(1, 12) })
+	w.want(1, rebalance.Down, 11) // the copy does not step in
+}
+
+func TestStoppingIsDownAtOnce(t *testing.T) {
+	w := newWatchman(t)
+	w.beat(1, 11)
+	w.m.hear(subjects.Heartbeat{Role: subjects.RoleServer, Node: "a", ID: 1, Boot: 11, Stopping: true}, w.now)
+	w.want(1, rebalance.Down, 11)
+	w.beat(1, 11)
+	w.want(1, rebalance.Down, 11)
+	w.beat(1, 12)
+	w.want(1, rebalance.Up, 12)
+}
+
+func TestForeignHeartbeats(t *testing.T) {
+	w := newWatchman(t)
+	w.m.cluster = 5
+	for _, hb := range []subjects.Heartbeat{
+		{Role: subjects.RoleServer, Node: "a", ID: 1, Boot: 1, ClusterID: 6},
+		{Role: subjects.RoleServer, Node: "a", ID: 1},
+		{Role: subjects.RoleServer, Node: "a", Boot: 1},
+		{Role: subjects.RoleServer, ID: 1, Boot: 1},
+		{Role: subjects.RoleGateway},
+	} {
+		w.m.hear(hb, w.now)
+	}
+	if len(w.m.servers)+len(w.m.others) > 0 {
+		t.Fatalf("%+v", w.m)
+	}
+}
+
+// TestMembersAgreeWithTheTruth: whatever happens, a process that sends its
+// heartbeats is up in the end, and one that does not is down.
+func TestMembersAgreeWithTheTruth(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := newWatchman(nil)
+		alive := map[ring.NodeID]ring.BootID{}
+		boots := ring.BootID(0)
+		beats := func() {
+			for id, boot := range alive {
+				w.beat(id, boot)
+			}
+		}
+		for range rapid.IntRange(1, 30).Draw(t, "events") {
+			id := ring.NodeID(rapid.IntRange(1, 3).Draw(t, "node"))
+			old := alive[id]
+			switch rapid.IntRange(0, 4).Draw(t, "event") {
+			case 0:
+				boots++
+				alive[id] = boots
+			case 1:
+				delete(alive, id)
+			case 2:
+				if old != 0 {
+					delete(alive, id)
+					w.m.ended(ring.Process{Store: id, Boot: old}, w.now)
+				}
+			case 3:
+				w.m.lead(w.now)
+			case 4:
+				w.now = w.now.Add(time.Second)
+			}
+			w.pass(time.Duration(rapid.IntRange(0, 8).Draw(t, "time"))*heartbeat, beats)
+		}
+		w.pass(3*time.Second, beats)
+		for id := range w.m.servers {
+			s := w.m.status()[id]
+			if boot := alive[id]; boot == 0 && s.State != rebalance.Down || boot != 0 && (s.State != rebalance.Up || s.Boot != boot) {
+				t.Fatalf("node %v is %+v; truth: boot %v", id, s, boot)
+			}
+		}
+	})
+}
