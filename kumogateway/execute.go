@@ -30,6 +30,8 @@ func (c *conn) execute(r *memcache.Request) bool {
 	case memcache.OpVersion:
 		c.answer(r, memcache.Reply{Value: []byte(protocolVersion)})
 	case memcache.OpStats:
+		// What was asked before is counted.
+		c.await(func() bool { return c.head == c.tail || c.broken })
 		text, status := c.g.statistics(string(r.Args))
 		c.answer(r, memcache.Reply{Status: status, Value: text})
 	case memcache.OpShutdown:
