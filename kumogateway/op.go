@@ -262,7 +262,7 @@ func (o *op) translate(rep *subjects.Reply) memcache.Reply {
 		a = memcache.Reply{Status: memcache.StatusTooLarge}
 	case o.verb == subjects.VerbIncr || o.verb == subjects.VerbDecr:
 		if a.Status == memcache.StatusOK {
-			n, ok := memcache.ParseNumber(rep.Value)
+			n, ok := subjects.ParseUint(rep.Value)
 			if !ok {
 				a.Status = memcache.StatusInternal
 			}

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/etolabo/kumofs/subjects"
 )
 
 // startMemcached runs the memcached that is installed and returns its socket.
@@ -131,7 +133,7 @@ func (m table) do(r *Request) Reply {
 	case OpDelete:
 		delete(m, string(r.Key))
 	case OpIncr, OpDecr:
-		n, ok := ParseNumber(old.Value)
+		n, ok := subjects.ParseUint(old.Value)
 		if !ok || len(old.Value) == 0 {
 			return Reply{Status: StatusNonNumeric}
 		}

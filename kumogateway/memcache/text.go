@@ -1,6 +1,10 @@
 package memcache
 
-import "bytes"
+import (
+	"bytes"
+
+	"github.com/etolabo/kumofs/subjects"
+)
 
 // Syntax is a way to write requests.
 type Syntax uint8
@@ -201,12 +205,12 @@ func (p *TextParser) store(op Op, t *tokens, buf []byte, head int, r *Request) (
 		return head, fail(r, StatusUnknownCommand)
 	}
 	r.Noreply = t.noreply()
-	flags, ok1 := parseUint(t.tok[2])
-	exptime, ok2 := parseInt(t.tok[3])
-	length, ok3 := parseInt(t.tok[4])
+	flags, ok1 := subjects.ParseUint(t.tok[2])
+	exptime, ok2 := subjects.ParseInt(t.tok[3])
+	length, ok3 := subjects.ParseInt(t.tok[4])
 	if op == OpCAS {
 		var ok4 bool
-		r.CAS, ok4 = parseUint(t.tok[5])
+		r.CAS, ok4 = subjects.ParseUint(t.tok[5])
 		ok3 = ok3 && ok4
 	}
 	const maxInt32 = 1<<31 - 1
@@ -245,7 +249,7 @@ func simple(op Op, t *tokens, line []byte, r *Request) {
 			return
 		}
 		r.Noreply = t.noreply()
-		if _, ok := parseUint(t.tok[1]); !ok {
+		if _, ok := subjects.ParseUint(t.tok[1]); !ok {
 			fail(r, StatusBadFormat)
 		}
 	case OpFlushAll:
@@ -295,10 +299,10 @@ func simpleNumber(op Op, t *tokens, r *Request) {
 	}
 	var ok bool
 	if op == OpTouch {
-		if r.Exptime, ok = parseInt(t.tok[2]); !ok {
+		if r.Exptime, ok = subjects.ParseInt(t.tok[2]); !ok {
 			fail(r, StatusBadExptime)
 		}
-	} else if r.Delta, ok = parseUint(t.tok[2]); !ok {
+	} else if r.Delta, ok = subjects.ParseUint(t.tok[2]); !ok {
 		fail(r, StatusBadDelta)
 	}
 }
@@ -315,7 +319,7 @@ func simpleFlush(t *tokens, r *Request) {
 	}
 	if t.n != plain {
 		var ok bool
-		if r.Exptime, ok = parseInt(t.tok[1]); !ok {
+		if r.Exptime, ok = subjects.ParseInt(t.tok[1]); !ok {
 			// Kept as a flush, so that one that is not allowed says that first.
 			r.Status = StatusBadExptime
 		}

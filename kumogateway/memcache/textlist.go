@@ -1,6 +1,10 @@
 package memcache
 
-import "bytes"
+import (
+	"bytes"
+
+	"github.com/etolabo/kumofs/subjects"
+)
 
 // A list of keys is taken key by key, so that a list of any length needs no
 // more memory than one key.
@@ -18,7 +22,7 @@ func (p *TextParser) beginList(t *tokens, line []byte, r *Request) (start int, o
 	list := listOf(t.tok[0])
 	start = t.end[0]
 	if list.Op == OpGetAndTouch {
-		if list.Exptime, ok = parseInt(t.tok[1]); !ok {
+		if list.Exptime, ok = subjects.ParseInt(t.tok[1]); !ok {
 			return 0, !fail(r, StatusBadExptime)
 		}
 		if t.n == 2 {
@@ -66,7 +70,7 @@ func (p *TextParser) beginLong(buf []byte) (n int, ok bool) {
 	if list.Op == OpGetAndTouch {
 		var exptime []byte
 		exptime, n = nextWord(buf, n)
-		if list.Exptime, ok = parseInt(exptime); !ok {
+		if list.Exptime, ok = subjects.ParseInt(exptime); !ok {
 			return 0, false
 		}
 	}

@@ -180,9 +180,9 @@ func condition(w *subjects.Write, cur subjects.Record, found bool) subjects.Stat
 func count(w *subjects.Write, cur subjects.Record, found bool, put *subjects.Entry) (*subjects.Entry, subjects.Reply) {
 	v := w.Initial
 	if found {
-		n, err := strconv.ParseUint(string(bytes.TrimRight(cur.Value, " ")), 10, 64)
+		n, ok := subjects.ParseUint(cur.Value)
 		switch {
-		case err != nil || len(cur.Value) > 20:
+		case !ok:
 			return nil, subjects.Reply{Status: subjects.StatusNonNumeric}
 		case w.Verb == subjects.VerbIncr:
 			v = n + w.Delta // wraps at 2^64

@@ -1,4 +1,4 @@
-package memcache
+package subjects
 
 // Clients have come to rely on what memcached's parser takes for a number,
 // which is what C's strtoul takes: leading white space, a sign, digits, and
@@ -27,9 +27,10 @@ func magnitude(tok []byte) (v uint64, negative, ok bool) {
 	return v, negative, i > start && (i == len(tok) || isSpace(tok[i]))
 }
 
-// parseUint is memcached's safe_strtoull: a negative number counts when its
-// complement has the highest bit clear.
-func parseUint(tok []byte) (uint64, bool) {
+// ParseUint is memcached's safe_strtoull, by which incr and decr read a stored
+// value too: a negative number counts when its complement has the highest bit
+// clear.
+func ParseUint(tok []byte) (uint64, bool) {
 	v, negative, ok := magnitude(tok)
 	if !ok {
 		return 0, false
@@ -47,9 +48,9 @@ func parseUint(tok []byte) (uint64, bool) {
 	return v, true
 }
 
-// parseInt is memcached's safe_strtol without its cut to 32 bits, which turns
+// ParseInt is memcached's safe_strtol without its cut to 32 bits, which turns
 // expiry times after 2038 into the past.
-func parseInt(tok []byte) (int64, bool) {
+func ParseInt(tok []byte) (int64, bool) {
 	v, negative, ok := magnitude(tok)
 	switch {
 	case !ok:
@@ -61,7 +62,3 @@ func parseInt(tok []byte) (int64, bool) {
 	}
 	return 0, false
 }
-
-// ParseNumber reads a stored value as incr and decr do: a decimal number below
-// 2^64, to which white space and more may be appended.
-func ParseNumber(value []byte) (uint64, bool) { return parseUint(value) }
