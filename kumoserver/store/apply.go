@@ -30,11 +30,11 @@ type applier struct {
 const (
 	// applyShare of MemtableBytes starts a sweep at once.
 	applyShare = 8
-	// calmBatch and urgentBatch are how many keys a transaction changes, with
-	// memory to spare and without.
-	calmBatch   = 256
-	urgentBatch = 2048
-	batchBytes  = 2 << 20
+	// calmBatch is how many keys a transaction changes with memory to spare;
+	// urgency times as many without.
+	calmBatch  = 256
+	urgency    = 8
+	batchBytes = 2 << 20
 )
 
 func newApplier(s *Store) *applier {
@@ -189,9 +189,9 @@ type step struct {
 // transact applies as much of the snapshots as one transaction should and
 // returns those that have not been finished.
 func (a *applier) transact(snaps []*snapshot, need uint64) ([]*snapshot, error) {
-	a.budget, a.bytes, a.steps = calmBatch, batchBytes, a.steps[:0]
+	a.budget, a.bytes, a.steps = a.s.opts.batch, batchBytes, a.steps[:0]
 	if a.s.backlog.Load() > a.s.opts.MemtableBytes/2 {
-		a.budget = urgentBatch
+		a.budget *= urgency
 	}
 	saved := make([]int64, 0, 16)
 	err := guard(func() error {

@@ -61,7 +61,8 @@ type Options struct {
 
 	Log *slog.Logger // nil: silent
 
-	disk *disk // faults, in tests
+	disk  *disk // faults, in tests
+	batch int   // calmBatch, in tests
 }
 
 const (
@@ -93,6 +94,7 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	defaultTo(&o.batch, calmBatch)
 	if o.disk == nil {
 		o.disk = &disk{}
 	}

@@ -186,8 +186,10 @@ func (r *recovery) finish(p *part) {
 		p.outline = extend(p.outline, p.log.ents[i].Version)
 	}
 	p.advance(min(max(l.seen, p.commit.Seq), p.tail.Seq))
-	if p.dirtyLSN == 0 && p.log.len() > 0 {
-		p.dirtyLSN = p.index.lsn(p.log.first())
+	if p.log.len() > 0 {
+		if lsn := p.index.lsn(p.log.first()); p.dirtyLSN == 0 || lsn < p.dirtyLSN {
+			p.dirtyLSN = lsn
+		}
 	}
 }
 

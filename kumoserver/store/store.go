@@ -352,10 +352,10 @@ func (s *Store) Range(id ring.Partition, m *subjects.Range) error {
 	if s.Full() {
 		return ErrNoSpace
 	}
-	p := s.part(id)
-	if p == nil || m.Partition != id {
-		return fmt.Errorf("range of %d: %w", id, ErrLost)
+	if int(id) >= len(s.parts) || m.Partition != id {
+		return fmt.Errorf("range of %d for %d: %w", m.Partition, id, subjects.ErrMalformed)
 	}
+	p := s.make(id)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err := p.checkRange(m); err != nil {

@@ -29,6 +29,8 @@ type wal struct {
 	room   int64    // left in it
 	broken error    // no record is taken any more
 
+	touched []*segment // scratch of flush
+
 	// end is the LSN behind the last record, written or not.
 	end atomic.Uint64
 
@@ -166,7 +168,7 @@ func (w *wal) flush() (end uint64, err error) {
 	if len(w.buf) == 0 {
 		return end, nil
 	}
-	at, touched := 0, w.segs[:0:0]
+	at, touched := 0, w.touched[:0]
 	for i := 0; i <= len(w.splits); i++ {
 		to := len(w.buf)
 		if i < len(w.splits) {
@@ -190,6 +192,8 @@ func (w *wal) flush() (end uint64, err error) {
 		}
 	}
 	w.publish(touched, end)
+	clear(touched)
+	w.touched = touched
 	clear(w.splits)
 	w.buf, w.splits = w.buf[:0], w.splits[:0]
 	if cap(w.buf) > keepBuffer {
