@@ -51,7 +51,7 @@ type core struct {
 	shifts  int // left in this period
 	shifted time.Time
 	auto    autoplan
-	stuck   []ring.Partition // without a primary, from the last round
+	looked  *ring.Table // that next saw last
 }
 
 // asked is a ChangeRequest that waits. done is called once.
@@ -154,6 +154,7 @@ func (c *core) next(now time.Time) *proposal {
 	if !c.leading || c.busy {
 		return nil
 	}
+	c.looked, c.members.news = c.table, false
 	if c.table.Size() == 0 {
 		if c.witness {
 			return nil
@@ -179,6 +180,12 @@ func (c *core) next(now time.Time) *proposal {
 	}
 	c.busy = true
 	return &proposal{command: d.Command, finish: d.finish}
+}
+
+// pressing reports whether next has news to look at. What time alone makes due
+// can wait for a moment.
+func (c *core) pressing() bool {
+	return c.members.news || c.table != c.looked || len(c.asked)+len(c.orders)+len(c.plan) > 0
 }
 
 // draft is a command in the making, with the table that it will make.
@@ -300,7 +307,6 @@ func (c *core) rest(v rebalance.View, ch ring.Change, now time.Time) {
 func (c *core) reconcile(d *draft, v rebalance.View, now time.Time) {
 	v.Table = d.table
 	out := rebalance.Reconcile(v)
-	c.stuck = out.Stuck
 	asked := map[ring.Partition]bool{}
 	for _, ch := range d.Change {
 		asked[ch.Partition] = true

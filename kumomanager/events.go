@@ -2,6 +2,7 @@ package kumomanager
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/etolabo/kumofs/subjects"
 	"github.com/etolabo/kumofs/subjects/ring"
@@ -76,4 +77,43 @@ func nodeEvents(old, now *ring.Table) (out []subjects.Event) {
 		}
 	}
 	return out
+}
+
+// progressEvery is how often the progress of moves is told.
+const progressEvery = time.Second
+
+// progress tells how far the wished placement is reached, while it is not.
+type progress struct {
+	at    time.Time
+	moves subjects.Moves
+}
+
+// look returns an event when moves began, went on or ended since the last one.
+func (g *progress) look(t *ring.Table, now time.Time) []subjects.Event {
+	if now.Sub(g.at) < progressEvery || t.Size() == 0 {
+		return nil
+	}
+	moves := countMoves(t)
+	if moves == g.moves {
+		return nil
+	}
+	g.at, g.moves = now, moves
+	text := "all copies are where they should be"
+	if moves != (subjects.Moves{}) {
+		text = fmt.Sprintf("%d copies to go, %d under way", moves.Pending, moves.Active)
+	}
+	return []subjects.Event{{Kind: subjects.EventMove, Text: text}}
+}
+
+// countMoves counts wished copies that are not in sync, and copies under way.
+func countMoves(t *ring.Table) (m subjects.Moves) {
+	for _, p := range t.Partitions {
+		m.Active += len(p.Learners)
+		for _, id := range p.Target {
+			if p.Epoch > 0 && !p.HasISR(id) {
+				m.Pending++
+			}
+		}
+	}
+	return m
 }

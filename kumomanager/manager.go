@@ -78,13 +78,14 @@ func Open(o Options) (_ *Manager, err error) {
 
 func (m *Manager) openBus() (err error) {
 	host, _, _ := net.SplitHostPort(m.o.Listen)
+	route := net.JoinHostPort(host, strconv.Itoa(m.o.RoutePort))
 	routes := make([]string, len(m.o.Partners))
 	for i, p := range m.o.Partners {
 		routes[i] = withPort(p, RouteOffset)
 	}
 	m.bus, err = bus.Open(bus.Options{
 		Name: m.name, Mesh: string(m.o.Cluster), Listen: m.o.Listen, Routes: routes,
-		RouteListen: net.JoinHostPort(host, strconv.Itoa(m.o.RoutePort)), MaxPayload: m.o.MaxPayload, Log: m.log,
+		RouteListen: route, RouteAdvertise: route, MaxPayload: m.o.MaxPayload, Log: m.log,
 	})
 	return err
 }

@@ -31,9 +31,11 @@ type members struct {
 	cluster   ring.ClusterID // 0 before it is known
 	servers   map[ring.NodeID]*member
 	others    map[string]*member // managers and gateways, by name
-	listening time.Time          // since then nothing was missed
+	listening time.Time          // since then nothing was missed, and this node may blame
+	awake     time.Time          // since then this process was not stopped
 	ticked    time.Time
 	notes     []subjects.Event // to be told, without time
+	news      bool             // somebody's state has changed since the owner looked
 }
 
 // member is a store with its newest process, or another node.
@@ -52,7 +54,7 @@ type member struct {
 
 func newMembers(failAfter time.Duration, now time.Time) *members {
 	return &members{
-		failAfter: failAfter, listening: now,
+		failAfter: failAfter, listening: now, awake: now,
 		servers: map[ring.NodeID]*member{}, others: map[string]*member{},
 	}
 }
@@ -80,14 +82,14 @@ func (m *members) lead(now time.Time) {
 	m.listening = now
 	for _, s := range m.servers {
 		if s.state == rebalance.Down && !s.proved {
-			s.set(rebalance.Unknown, now)
+			m.set(s, rebalance.Unknown, now)
 		}
 	}
 }
 
-func (s *member) set(state rebalance.State, now time.Time) {
+func (m *members) set(s *member, state rebalance.State, now time.Time) {
 	if s.state != state {
-		s.state, s.changed = state, now
+		s.state, s.changed, m.news = state, now, true
 	}
 }
 
@@ -109,7 +111,7 @@ func (m *members) hear(hb subjects.Heartbeat, now time.Time) {
 			return
 		}
 		s = &member{hb: hb}
-		m.servers[hb.ID] = s
+		m.servers[hb.ID], m.news = s, true
 	}
 	switch {
 	case slices.Contains(s.gone, hb.Boot):
@@ -124,11 +126,11 @@ func (m *members) hear(hb subjects.Heartbeat, now time.Time) {
 func (m *members) again(s *member, hb subjects.Heartbeat, now time.Time) {
 	s.hb, s.heard = hb, now
 	if hb.Stopping {
-		s.set(rebalance.Down, now)
+		m.set(s, rebalance.Down, now)
 		s.proved = true
 	}
 	if !s.proved {
-		s.set(rebalance.Up, now)
+		m.set(s, rebalance.Up, now)
 	}
 	if s.rival == 0 {
 		return
@@ -146,15 +148,15 @@ func (m *members) another(s *member, hb subjects.Heartbeat, now time.Time) {
 	if s.rival != hb.Boot {
 		s.rival, s.since, s.after = hb.Boot, now, 0
 	}
-	if s.state != rebalance.Down && now.Sub(m.lastHeard(s)) < succeedAfter {
+	if s.state != rebalance.Down && now.Sub(later(s.heard, m.awake)) < succeedAfter {
 		return
 	}
 	s.retire(s.hb.Boot)
 	s.hb, s.heard, s.rival, s.proved = hb, now, 0, false
-	s.set(rebalance.Up, now)
-	s.changed = now
+	m.set(s, rebalance.Up, now)
+	s.changed, m.news = now, true
 	if hb.Stopping {
-		s.set(rebalance.Down, now)
+		m.set(s, rebalance.Down, now)
 		s.proved = true
 	}
 }
@@ -172,9 +174,9 @@ func (m *members) hearOther(hb subjects.Heartbeat, now time.Time) {
 		m.others[hb.Node] = o
 	}
 	o.hb, o.heard = hb, now
-	o.set(rebalance.Up, now)
+	m.set(o, rebalance.Up, now)
 	if hb.Stopping {
-		o.set(rebalance.Down, now)
+		m.set(o, rebalance.Down, now)
 	}
 }
 
@@ -186,11 +188,13 @@ func (s *member) retire(boot ring.BootID) {
 }
 
 // lastHeard is when a silence began: not before this manager listened.
-func (m *members) lastHeard(s *member) time.Time {
-	if s.heard.Before(m.listening) {
-		return m.listening
+func (m *members) lastHeard(s *member) time.Time { return later(s.heard, m.listening) }
+
+func later(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
 	}
-	return s.heard
+	return a
 }
 
 // ended takes the proof that a process is gone.
@@ -209,7 +213,7 @@ func (m *members) ended(p ring.Process, now time.Time) {
 		return
 	}
 	if !s.proved {
-		s.set(rebalance.Down, now)
+		m.set(s, rebalance.Down, now)
 		s.proved = true
 	}
 	if !slices.Contains(s.gone, p.Boot) {
@@ -220,17 +224,17 @@ func (m *members) ended(p ring.Process, now time.Time) {
 // tick passes time: who was silent for too long is down.
 func (m *members) tick(now time.Time) {
 	if !m.ticked.IsZero() && now.Sub(m.ticked) > stallAfter {
-		m.listening = now
+		m.listening, m.awake = now, now
 	}
 	m.ticked = now
 	for _, s := range m.servers {
 		if s.state != rebalance.Down && now.Sub(m.lastHeard(s)) > m.failAfter {
-			s.set(rebalance.Down, now)
+			m.set(s, rebalance.Down, now)
 		}
 	}
 	for name, o := range m.others {
 		if o.state == rebalance.Up && now.Sub(m.lastHeard(o)) > m.failAfter {
-			o.set(rebalance.Down, now)
+			m.set(o, rebalance.Down, now)
 		}
 		if o.hb.Role == subjects.RoleGateway && o.state == rebalance.Down && now.Sub(o.changed) > forgetAfter {
 			delete(m.others, name)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,8 +22,10 @@ const (
 	proposeWait  = 5 * time.Second
 	publishEvery = 10 * time.Millisecond
 	groomEvery   = 500 * time.Millisecond
-	groomWait    = 10 * time.Second
-	inboxSize    = 4096
+	// Without news, a leader looks so often what time alone makes due.
+	lookAgain = 100 * time.Millisecond
+	groomWait = 10 * time.Second
+	inboxSize = 4096
 )
 
 // seat is a vote in the managers' log and all that leads with it: a manager's,
@@ -43,6 +46,7 @@ type seat struct {
 	grooms    chan groom
 	groomed   chan struct{}
 	leads     atomic.Bool // for those outside of loop
+	votes     atomic.Bool // a server that does not vote needs to know nobody
 
 	cancel context.CancelFunc
 	ctx    context.Context
@@ -55,6 +59,8 @@ type seat struct {
 	term      uint64 // that this seat leads, or is about to; 0 if none
 	waiting   bool   // for an outcome
 	published *ring.Table
+	moves     progress
+	lookAt    time.Time // of the last look for something to do
 	publishAt time.Time // of the last publication
 	groomAt   time.Time
 	grooming  bool
@@ -115,6 +121,7 @@ func openSeat(o seatOptions) (_ *seat, err error) {
 	if t := s.machine.table.Load(); t != nil && t.Cluster != string(o.cluster) {
 		return nil, fmt.Errorf("folder %s belongs to cluster %q, not to %q", o.dir, t.Cluster, o.cluster)
 	}
+	s.votes.Store(!o.witness)
 	s.wg.Go(s.loop)
 	s.wg.Go(s.propose)
 	s.wg.Go(s.groom)
@@ -194,7 +201,7 @@ func (s *seat) loop() {
 				(<-s.inbox)(now)
 			}
 		case <-tick.C:
-			s.core.members.tick(time.Now())
+			s.tick(time.Now())
 		case <-s.quorum.LeaderChanges():
 		case <-s.machine.changed:
 		case out := <-s.outcomes:
@@ -209,24 +216,50 @@ func (s *seat) loop() {
 	}
 }
 
+// tick passes time, to a seat that votes.
+func (s *seat) tick(now time.Time) {
+	votes := !s.o.witness || slices.Contains(s.quorum.Voters(), s.o.name)
+	if votes && !s.votes.Load() {
+		s.core.members.awake = now // nothing was heard until now
+		s.core.members.lead(now)
+	}
+	s.votes.Store(votes)
+	if votes {
+		s.core.members.tick(now)
+	}
+}
+
 // turn does what follows from the events so far. It returns after how long the
 // table must be published, 0 if it need not be.
 func (s *seat) turn(now time.Time) (wait time.Duration) {
 	s.takeTable(now)
 	s.lead()
-	s.core.members.watchAll(s.proofs)
+	if s.core.members.news {
+		s.core.members.watchAll(s.proofs)
+	}
 	if !s.core.leading {
+		s.core.members.news = false
 		return 0
 	}
 	s.tell(s.core.members.takeNotes(), now)
-	if !s.waiting {
-		if p := s.core.next(now); p != nil {
-			s.waiting = true
-			s.proposals <- p
-		}
+	if s.core.pressing() || now.Sub(s.lookAt) >= lookAgain {
+		s.act(now)
+	}
+	return s.publish(now)
+}
+
+// act has the core decide, unless a command is under way.
+func (s *seat) act(now time.Time) {
+	if s.waiting {
+		return
+	}
+	s.lookAt = now
+	s.tell(s.moves.look(s.core.table, now), now)
+	if p := s.core.next(now); p != nil {
+		s.waiting = true
+		s.proposals <- p
 	}
 	s.upkeep(now)
-	return s.publish(now)
 }
 
 // takeTable brings the core the newest table.
@@ -285,8 +318,8 @@ func (s *seat) settle(out outcome) {
 	s.core.lead(now)
 	s.leads.Store(true)
 	s.published = nil
-	s.log.Info("this node leads the managers", "voter", s.o.name, "term", out.term)
-	s.tell([]subjects.Event{{Kind: subjects.EventLeader, Node: s.o.name, Text: s.o.name + " leads the managers"}}, now)
+	s.log.Debug("leading", "voter", s.o.name, "term", out.term)
+	s.tell([]subjects.Event{{Kind: subjects.EventLeader, Node: s.core.nodeName(s.o.name), Text: s.core.nodeName(s.o.name) + " leads the managers"}}, now)
 }
 
 // propose carries commands to the log, one at a time.

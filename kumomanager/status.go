@@ -33,7 +33,7 @@ func (c *core) status(leader string, voters []string, now time.Time) subjects.Cl
 	}
 	roles := c.count(t, &st)
 	for _, n := range t.Nodes {
-		st.Nodes = append(st.Nodes, c.server(n, roles[n.ID], now))
+		st.Nodes = append(st.Nodes, c.server(n, roles[n.ID], leader, now))
 	}
 	for _, o := range c.members.others {
 		st.Nodes = append(st.Nodes, other(o, leader, now))
@@ -50,7 +50,7 @@ func (c *core) status(leader string, voters []string, now time.Time) subjects.Cl
 // held counts what a server holds.
 type held struct{ primary, replica, learner, target int }
 
-// count fills in the partitions and moves, and counts each server's roles.
+// count fills in partitions and moves, and counts each server's roles.
 func (c *core) count(t *ring.Table, st *subjects.ClusterStatus) map[ring.NodeID]*held {
 	roles := map[ring.NodeID]*held{}
 	of := func(id ring.NodeID) *held {
@@ -60,16 +60,13 @@ func (c *core) count(t *ring.Table, st *subjects.ClusterStatus) map[ring.NodeID]
 		return roles[id]
 	}
 	st.Partitions.Total = t.Size()
+	st.Moves = countMoves(t)
 	for _, p := range t.Partitions {
 		for _, id := range p.Target {
 			of(id).target++
-			if p.Epoch > 0 && !p.HasISR(id) {
-				st.Moves.Pending++
-			}
 		}
 		for _, id := range p.Learners {
 			of(id).learner++
-			st.Moves.Active++
 		}
 		up := 0
 		for _, id := range p.ISR {
@@ -98,13 +95,13 @@ func (c *core) count(t *ring.Table, st *subjects.ClusterStatus) map[ring.NodeID]
 	return roles
 }
 
-func (c *core) server(n ring.Node, h *held, now time.Time) subjects.NodeStatus {
+func (c *core) server(n ring.Node, h *held, leader string, now time.Time) subjects.NodeStatus {
 	if h == nil {
 		h = &held{}
 	}
 	s := subjects.NodeStatus{
 		Name: n.Name, Addr: n.Addr, Role: subjects.RoleServer, ID: n.ID, Boot: n.Boot, Zone: n.Zone,
-		Primary: h.primary, Replica: h.replica, Learner: h.learner,
+		Primary: h.primary, Replica: h.replica, Learner: h.learner, Leader: n.Name == leader,
 	}
 	if m, ok := c.members.servers[n.ID]; ok {
 		heardOf(&s, m, now)

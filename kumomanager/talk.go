@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/etolabo/kumofs/bus"
@@ -75,6 +77,9 @@ func (s *seat) answer(reply string, data []byte) {
 }
 
 func (s *seat) heard(m *bus.Msg) {
+	if !s.votes.Load() {
+		return
+	}
 	var hb subjects.Heartbeat
 	if err := json.Unmarshal(m.Data, &hb); err != nil {
 		s.log.Debug("heartbeat does not parse", "subject", m.Subject, "err", err)
@@ -153,7 +158,11 @@ func (s *seat) publish(now time.Time) (wait time.Duration) {
 func (s *seat) tell(list []subjects.Event, now time.Time) {
 	for _, e := range list {
 		e.Time = now.UnixMilli()
-		s.log.Info(e.Text, "event", e.Kind)
+		level := slog.LevelInfo
+		if e.Kind == subjects.EventEpoch {
+			level = slog.LevelDebug // there are many, and EventMove sums them up
+		}
+		s.log.Log(s.ctx, level, e.Text, "event", e.Kind)
 		data, err := json.Marshal(e)
 		if err == nil {
 			err = s.o.bus.Publish(s.o.cluster.Event(e.Kind), data)
@@ -255,6 +264,7 @@ func (s *seat) status(now time.Time) subjects.ClusterStatus {
 	for i, v := range voters {
 		voters[i] = s.core.nodeName(v)
 	}
+	slices.Sort(voters)
 	return s.core.status(s.core.nodeName(leader), voters, now)
 }
 
