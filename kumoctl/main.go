@@ -20,7 +20,7 @@ import (
 func main() {
 	args := os.Args[1:]
 	if len(args) > 0 && args[0] == "daemon" {
-		os.Exit(cli.Main(nil, args[1:]))
+		os.Exit(runDaemon(args[1:]))
 	}
 	root := newRoot()
 	os.Exit(cli.Main(root, hostFirst(root, args)))
@@ -52,8 +52,8 @@ Data goes to standard output, talk to standard error. Exit codes: 0 done,
 	pf.StringVarP(&g.output, "output", "o", g.output, "table, or json for programs")
 	cli.SecondsVarP(pf, &g.timeout, "timeout", "", "how long to wait for an answer")
 	root.AddCommand(
-		newStatus(g), newAttach(g, false), newAttach(g, true), newDetach(g, false), newDetach(g, true),
-		newReplace(g), newStat(g), newHash(g), newAssign(g), newDump(g), newVersion(g),
+		newUp(g), newStatus(g), newAttach(g, false), newAttach(g, true), newDetach(g, false), newDetach(g, true),
+		newReplace(g), newStat(g), newHash(g), newAssign(g), newDump(g), newBench(g), newVersion(g),
 	)
 	return root
 }

@@ -1,0 +1,82 @@
+// Package daemon is the command lines of kumo-manager, kumo-server and
+// kumo-gateway: which options each takes, and how they become its Options.
+// The mains are made of it, kumoctl runs daemons with it as processes of their
+// own, and so do clusters within one process, so that all start the same thing.
+package daemon
+
+import (
+	"fmt"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/etolabo/kumofs/kumoctl/cli"
+)
+
+// options are what a daemon's command line sets.
+type options interface {
+	// flags defines the options with their defaults.
+	flags(*pflag.FlagSet)
+	common() *cli.Common
+	// open opens the daemon as the options say.
+	open(*slog.Logger) (cli.Daemon, error)
+}
+
+// newOptions are the daemons by role.
+func newOptions(role string) (options, error) {
+	switch role {
+	case "manager":
+		return &managerOptions{}, nil
+	case "server":
+		return &serverOptions{}, nil
+	case "gateway":
+		return &gatewayOptions{}, nil
+	}
+	return nil, cli.Usagef("no daemon is called %q: want manager, server or gateway", role)
+}
+
+// Command returns the command line of the daemon with this role (manager,
+// server or gateway), under the name it is started by.
+func Command(role, use string) (*cobra.Command, error) {
+	o, err := newOptions(role)
+	if err != nil {
+		return nil, err
+	}
+	cmd := &cobra.Command{
+		Use: use, Short: "Run a " + role + " of a kumofs cluster", Version: cli.Version(), Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return o.common().Serve(cmd, o.open) },
+	}
+	o.common().Flags(cmd.Flags())
+	o.flags(cmd.Flags())
+	cmd.Flags().Bool("version", false, "print the version")
+	return cmd, nil
+}
+
+// Main runs a daemon's command line and returns the exit code.
+func Main(role, use string, args []string) int {
+	cmd, err := Command(role, use)
+	if err != nil {
+		cmd = &cobra.Command{Use: use, RunE: func(*cobra.Command, []string) error { return err }}
+	}
+	return cli.Main(cmd, args)
+}
+
+// Open opens a daemon in this process: args are its role and its options. The
+// log goes to log, whatever they say.
+func Open(args []string, log *slog.Logger) (cli.Daemon, error) {
+	if len(args) == 0 {
+		return nil, cli.Usagef("no role given")
+	}
+	o, err := newOptions(args[0])
+	if err != nil {
+		return nil, err
+	}
+	fs := pflag.NewFlagSet(args[0], pflag.ContinueOnError)
+	o.common().Flags(fs)
+	o.flags(fs)
+	if err := fs.Parse(cli.Translate(args[1:])); err != nil {
+		return nil, fmt.Errorf("options of the %s: %w", args[0], err)
+	}
+	return o.open(log)
+}

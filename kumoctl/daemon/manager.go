@@ -1,0 +1,51 @@
+package daemon
+
+import (
+	"log/slog"
+
+	"github.com/spf13/pflag"
+
+	"github.com/etolabo/kumofs/kumoctl/cli"
+	"github.com/etolabo/kumofs/kumomanager"
+	"github.com/etolabo/kumofs/kumoserver"
+	"github.com/etolabo/kumofs/subjects"
+)
+
+// managerOptions are kumo-manager's.
+type managerOptions struct {
+	cli.Common
+	kumomanager.Options
+	maxItem int
+}
+
+func (o *managerOptions) common() *cli.Common { return &o.Common }
+
+func (o *managerOptions) flags(fs *pflag.FlagSet) {
+	o.Options = kumomanager.Defaults()
+	fs.VarP(cli.Addr{To: &o.Listen, Port: cli.ManagerPort}, "listen", "l", "address of this manager as other nodes see it")
+	fs.VarP(cli.Addrs{To: &o.Partners, Port: cli.ManagerPort}, "partner", "p", "the other managers")
+	fs.StringVarP(&o.Dir, "store", "s", "", "folder for the manager's state (default ./kumo-manager-HOST-PORT)")
+	fs.BoolVarP(&o.AutoReplace, "auto-replace", "a", false, "attach new servers, and rebalance, without being told")
+	cli.SecondsVarP(fs, &o.ReplaceDelay, "replace-delay", "", "(-Rs) with -a: how long to wait before")
+	fs.IntVar(&o.Partitions, "partitions", o.Partitions, "how many partitions a new cluster has: a power of two")
+	fs.IntVar(&o.Replicas, "replicas", o.Replicas, "how many copies a new cluster keeps")
+	cli.SecondsVarP(fs, &o.LostAfter, "lost-after", "", "with -a: how long a server is down before its data goes elsewhere")
+	cli.SecondsVarP(fs, &o.FailAfter, "fail-after", "", "how long a silent node counts as up")
+	fs.IntVar(&o.MaxMoves, "max-moves", o.MaxMoves, "how many copies may be under way to a server, and from one")
+	fs.IntVar(&o.maxItem, "max-item-size", subjects.DefaultMaxItem, "bytes of the largest value, as the servers have it")
+	cli.Ignore(fs, "keepalive-interval", "k", "see --fail-after")
+	cli.Ignore(fs, "connect-timeout", "", "see --fail-after")
+	cli.Ignore(fs, "connect-retry-limit", "", "see --fail-after")
+}
+
+func (o *managerOptions) open(log *slog.Logger) (cli.Daemon, error) {
+	o.Options.Cluster = subjects.Cluster(o.Common.Cluster)
+	o.Options.Version = cli.Version()
+	o.Options.Log = log
+	o.MaxPayload = kumoserver.MaxPayload(o.maxItem)
+	m, err := kumomanager.Open(o.Options)
+	if err != nil {
+		return nil, err
+	}
+	return m, nil
+}

@@ -1,0 +1,83 @@
+package daemon
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/etolabo/kumofs/kumoctl/cli"
+	"github.com/etolabo/kumofs/kumomanager"
+	"github.com/etolabo/kumofs/kumoserver"
+	"github.com/etolabo/kumofs/kumoserver/store"
+	"github.com/etolabo/kumofs/subjects"
+)
+
+// serverOptions are kumo-server's.
+type serverOptions struct {
+	cli.Common
+	kumoserver.Options
+	sync string
+}
+
+func (o *serverOptions) common() *cli.Common { return &o.Common }
+
+func (o *serverOptions) flags(fs *pflag.FlagSet) {
+	o.RoutePort = kumoserver.DefaultRoutePort
+	o.sync = "interval"
+	o.SyncEvery = 100 * time.Millisecond
+	fs.VarP(cli.Addr{To: &o.Listen, Port: cli.ServerPort}, "listen", "l", "address of this server as other nodes see it")
+	fs.IntVarP(&o.RoutePort, "route-port", "L", o.RoutePort, "port for the mesh's routes; another is taken if it is in use")
+	fs.VarP(cli.Addrs{To: &o.Managers, Port: cli.ManagerPort}, "manager", "m", "the managers")
+	fs.VarP(cli.Addrs{To: &o.Managers, Port: cli.ManagerPort}, "partner", "p", "further managers")
+	fs.StringVarP(&o.Dir, "store", "s", "", "folder for the data")
+	fs.StringVar(&o.sync, "sync", o.sync, "when writes are flushed to disk: interval, always or none")
+	cli.SecondsVarP(fs, &o.SyncEvery, "sync-every", "", "with --sync interval: how often")
+	fs.StringVar(&o.Zone, "zone", "", "zone of this server; copies are kept in different ones")
+	fs.IntVar(&o.MaxItem, "max-item-size", subjects.DefaultMaxItem, "bytes of the largest value")
+	cli.Ignore(fs, "tmp-dir", "f", "copies need no temporary files")
+	cli.Ignore(fs, "keepalive-interval", "k", "the managers decide who is down (--fail-after)")
+	cli.Ignore(fs, "connect-timeout", "", "the managers decide who is down (--fail-after)")
+	cli.Ignore(fs, "connect-retry-limit", "", "connections are tried without limit")
+	cli.Ignore(fs, "replicate-set-retry", "S", "replication is repeated until the ring changes")
+	cli.Ignore(fs, "replicate-delete-retry", "D", "replication is repeated until the ring changes")
+	cli.Ignore(fs, "replace-memory-limit", "M", "")
+	cli.Ignore(fs, "garbage-min-time", "", "deletes leave nothing to collect")
+	cli.Ignore(fs, "garbage-max-time", "", "deletes leave nothing to collect")
+	cli.Ignore(fs, "garbage-mem-limit", "", "deletes leave nothing to collect")
+}
+
+func (o *serverOptions) open(log *slog.Logger) (cli.Daemon, error) {
+	var err error
+	if o.Sync, err = syncMode(o.sync); err != nil {
+		return nil, err
+	}
+	o.Options.Cluster = subjects.Cluster(o.Common.Cluster)
+	o.Options.Version = cli.Version()
+	o.Options.Log = log
+	o.Witness = openWitness
+	s, err := kumoserver.Open(o.Options)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// openWitness lets a server vote among two managers. It is put together here
+// because servers and managers do not know each other.
+func openWitness(w kumoserver.Witness) (kumoserver.Closer, error) {
+	return kumomanager.OpenWitness(kumomanager.WitnessOptions{Bus: w.Bus, Cluster: w.Cluster, Store: w.ID, Dir: w.Dir, Log: w.Log})
+}
+
+func syncMode(name string) (store.SyncMode, error) {
+	switch name {
+	case "interval":
+		return store.SyncInterval, nil
+	case "always":
+		return store.SyncAlways, nil
+	case "none":
+		return store.SyncNone, nil
+	}
+	return 0, &cli.UsageError{Err: fmt.Errorf("--sync %s: want interval, always or none", name)}
+}

@@ -1,0 +1,71 @@
+package local
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"syscall"
+)
+
+// process is a daemon as a process.
+type process struct {
+	cmd     *exec.Cmd
+	done    chan struct{}
+	stopped chan struct{} // holds something once the process was asked to end
+	failed  error         // written before done is closed
+}
+
+// startProcess starts a program; its output goes to out. The process is in a
+// group of its own, so that a Ctrl-C on the terminal does not reach it before
+// we stop it in the right order.
+func startProcess(program []string, args []string, out *os.File) (*process, error) {
+	line := append(append([]string{}, program[1:]...), args...)
+	cmd := exec.Command(program[0], line...)
+	cmd.Stdout, cmd.Stderr = out, out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start %s: %w", program[0], err)
+	}
+	p := &process{cmd: cmd, done: make(chan struct{}), stopped: make(chan struct{}, 1)}
+	go func() {
+		defer close(p.done)
+		p.failed = p.explain(cmd.Wait())
+	}()
+	return p, nil
+}
+
+// explain drops the error of a process that was meant to end.
+func (p *process) explain(err error) error {
+	select {
+	case <-p.stopped:
+		var exit *exec.ExitError
+		if errors.As(err, &exit) && exit.ExitCode() == -1 { // by a signal
+			return nil
+		}
+	default:
+		if err == nil {
+			return errors.New("ended by itself")
+		}
+	}
+	return err
+}
+
+func (p *process) pid() int               { return p.cmd.Process.Pid }
+func (p *process) ended() <-chan struct{} { return p.done }
+func (p *process) err() error             { <-p.done; return p.failed }
+func (p *process) stop()                  { p.signal(syscall.SIGTERM) }
+
+func (p *process) signal(s syscall.Signal) error {
+	if s == syscall.SIGTERM || s == syscall.SIGKILL {
+		select {
+		case p.stopped <- struct{}{}:
+		default:
+		}
+	}
+	err := p.cmd.Process.Signal(s)
+	if errors.Is(err, os.ErrProcessDone) {
+		return nil
+	}
+	return err
+}
