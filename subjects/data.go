@@ -88,12 +88,13 @@ type Entry struct {
 	Bits      uint32
 	Clock     int64  // the primary's clock when it made the entry, Unix milliseconds
 	Answer    Status // what the client is told once this has committed
+	Returns   bool   // the client is told Value, Flags and Expiry, too (incr, touch)
 	// Raw is the entry as encoded; Encode and Decode set it, and let Key and
 	// Value alias it, so that nothing else of a message is kept alive.
 	Raw []byte
 }
 
-const entryFields = 17
+const entryFields = 18
 
 // Record is what the entry puts.
 func (e *Entry) Record() Record {
@@ -125,6 +126,7 @@ func (e *Entry) Encode(b []byte) []byte {
 	b = appendUint(b, uint64(e.Bits))
 	b = appendInt(b, e.Clock)
 	b = appendUint(b, uint64(e.Answer))
+	b = appendBool(b, e.Returns)
 	sum := crc32.Checksum(b[start:], castagnoli)
 	b = append(b, 0xce, byte(sum>>24), byte(sum>>16), byte(sum>>8), byte(sum))
 	e.Raw = b[start:len(b):len(b)]
@@ -152,6 +154,7 @@ func (e *Entry) Decode(b []byte) (rest []byte, err error) {
 	e.Bits = uint32(r.uint())
 	e.Clock = r.int()
 	e.Answer = Status(r.uint())
+	e.Returns = r.bool()
 	if r.fail {
 		return nil, ErrMalformed
 	}

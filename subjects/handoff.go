@@ -14,26 +14,27 @@ type Range struct {
 	Last     bool
 	Through  uint64
 	Records  []Record
+	Sessions []byte // with the last range: the partition's Sessions
 }
 
 // Append appends the message in its wire form.
 func (m *Range) Append(b []byte) []byte {
-	b = m.append(b, KindRange, 5)
+	b = m.append(b, KindRange, 6)
 	b = appendBytes(b, m.From)
 	b = appendBytes(b, m.To)
 	b = appendBool(b, m.Last)
 	b = appendUint(b, m.Through)
-	b = append(b, 0xdd, byte(len(m.Records)>>24), byte(len(m.Records)>>16), byte(len(m.Records)>>8), byte(len(m.Records)))
+	b = appendArray32(b, len(m.Records))
 	for i := range m.Records {
 		b = m.Records[i].append(b)
 	}
-	return b
+	return appendBytes(b, m.Sessions)
 }
 
 // Decode reads what Append wrote; records alias b.
 func (m *Range) Decode(b []byte) error {
 	r := reader{b: b}
-	more := m.decode(&r, KindRange, 5)
+	more := m.decode(&r, KindRange, 6)
 	m.From, m.To, m.Last, m.Through = r.bytes(), r.bytes(), r.bool(), r.uint()
 	n := r.array()
 	if n > len(r.b) {
@@ -43,6 +44,7 @@ func (m *Range) Decode(b []byte) error {
 	for i := range m.Records {
 		m.Records[i].read(&r)
 	}
+	m.Sessions = r.bytes()
 	return r.end(more)
 }
 

@@ -19,6 +19,11 @@ func appendArray(b []byte, n int) []byte {
 	return append(b, 0xdc, byte(n>>8), byte(n))
 }
 
+// appendArray32 writes the header of an array of any size.
+func appendArray32(b []byte, n int) []byte {
+	return binary.BigEndian.AppendUint32(append(b, 0xdd), uint32(n))
+}
+
 func appendUint(b []byte, v uint64) []byte {
 	switch {
 	case v < 1<<7:

@@ -1,0 +1,191 @@
+package subjects
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/etolabo/kumofs/subjects/ring"
+)
+
+// Sessions is what a partition remembers of gateways' operations, so that each
+// takes effect once however often it is repeated (R9). It is folded from
+// committed entries alone, in order, and so is the same at every replica.
+//
+// An answer is kept until its gateway says that the operation is no longer
+// open. A session without an entry for SessionLife, by the partition's own
+// clock, is forgotten: gateways give up far earlier.
+type Sessions struct {
+	all   map[ring.BootID]*session
+	swept int64 // clock of the entry at which old sessions were last looked for
+}
+
+type session struct {
+	lowest  uint64 // operations below are over
+	last    int64  // clock of the newest entry
+	answers map[uint64]Recorded
+}
+
+// Recorded is the answer of an operation that has committed.
+type Recorded struct {
+	Status  Status
+	Version Version // of its entry
+	Value   []byte  // with the flags and expiry, if the answer carries a value
+	Flags   uint32
+	Expiry  int64
+}
+
+// SessionLife is how long a silent gateway is remembered, in milliseconds.
+const SessionLife = 10 * 60 * 1000
+
+// Past is what is known of an operation.
+type Past uint8
+
+const (
+	PastUnknown Past = iota // it has not taken effect
+	PastDone                // it has, with the recorded answer
+	PastOver                // its gateway no longer waits for it; it must not take effect any more
+)
+
+// Fold takes in a committed entry.
+func (s *Sessions) Fold(e *Entry) {
+	if e.Op.Boot == 0 {
+		return
+	}
+	if s.all == nil {
+		s.all = map[ring.BootID]*session{}
+	}
+	g := s.all[e.Op.Boot]
+	if g == nil {
+		g = &session{answers: map[uint64]Recorded{}}
+		s.all[e.Op.Boot] = g
+	}
+	g.last = max(g.last, e.Clock)
+	g.raise(e.Op.Lowest)
+	if e.Op.N >= g.lowest {
+		a := Recorded{Status: e.Answer, Version: e.Version}
+		if e.Returns {
+			a.Value, a.Flags, a.Expiry = e.Value, e.Flags, e.Expiry
+		}
+		g.answers[e.Op.N] = a
+	}
+	if e.Clock-s.swept > SessionLife/10 {
+		s.swept = e.Clock
+		maps.DeleteFunc(s.all, func(_ ring.BootID, g *session) bool { return e.Clock-g.last > SessionLife })
+	}
+}
+
+func (g *session) raise(lowest uint64) {
+	if lowest <= g.lowest {
+		return
+	}
+	// As a rule few numbers end at a time, and the answers are many.
+	if lowest-g.lowest < uint64(len(g.answers)) {
+		for n := g.lowest; n < lowest; n++ {
+			delete(g.answers, n)
+		}
+	} else {
+		maps.DeleteFunc(g.answers, func(n uint64, _ Recorded) bool { return n < lowest })
+	}
+	g.lowest = lowest
+}
+
+// Lookup tells what is known of an operation.
+func (s *Sessions) Lookup(op OpID) (Recorded, Past) {
+	g := s.all[op.Boot]
+	if g == nil {
+		return Recorded{}, PastUnknown
+	}
+	if op.N < g.lowest {
+		return Recorded{}, PastOver
+	}
+	if a, ok := g.answers[op.N]; ok {
+		return a, PastDone
+	}
+	return Recorded{}, PastUnknown
+}
+
+// Len is the number of gateways that are remembered.
+func (s *Sessions) Len() int { return len(s.all) }
+
+// Merge takes in what another replica of the partition remembers.
+func (s *Sessions) Merge(o *Sessions) {
+	if s.all == nil {
+		s.all = map[ring.BootID]*session{}
+	}
+	for boot, from := range o.all {
+		g := s.all[boot]
+		if g == nil {
+			g = &session{answers: map[uint64]Recorded{}}
+			s.all[boot] = g
+		}
+		g.last = max(g.last, from.last)
+		for n, a := range from.answers {
+			g.answers[n] = a
+		}
+		low := max(g.lowest, from.lowest)
+		g.lowest = low
+		maps.DeleteFunc(g.answers, func(n uint64, _ Recorded) bool { return n < low })
+	}
+	s.swept = max(s.swept, o.swept)
+}
+
+// Append appends the sessions in their wire form, the same bytes for the same
+// sessions.
+func (s *Sessions) Append(b []byte) []byte {
+	b = appendArray(b, 2)
+	b = appendInt(b, s.swept)
+	b = appendArray32(b, len(s.all))
+	for _, boot := range slices.Sorted(maps.Keys(s.all)) {
+		g := s.all[boot]
+		b = appendArray(b, 4)
+		b = appendUint(b, uint64(boot))
+		b = appendUint(b, g.lowest)
+		b = appendInt(b, g.last)
+		b = appendArray32(b, len(g.answers))
+		for _, n := range slices.Sorted(maps.Keys(g.answers)) {
+			a := g.answers[n]
+			b = appendArray(b, 7)
+			b = appendUint(b, n)
+			b = appendUint(b, uint64(a.Status))
+			b = appendVersion(b, a.Version)
+			b = appendBytes(b, a.Value)
+			b = appendUint(b, uint64(a.Flags))
+			b = appendInt(b, a.Expiry)
+		}
+	}
+	return b
+}
+
+// Decode reads what Append wrote, in place of what s holds; values alias b.
+func (s *Sessions) Decode(b []byte) error {
+	r := reader{b: b}
+	more := r.fields(2)
+	s.swept = r.int()
+	n := r.array()
+	if n > len(r.b) {
+		return ErrMalformed
+	}
+	s.all = make(map[ring.BootID]*session, n)
+	for range n {
+		extra := r.fields(4)
+		boot := ring.BootID(r.uint())
+		g := &session{lowest: r.uint(), last: r.int()}
+		k := r.array()
+		if k > len(r.b) {
+			return ErrMalformed
+		}
+		g.answers = make(map[uint64]Recorded, k)
+		for range k {
+			rest := r.fields(7)
+			at := r.uint()
+			g.answers[at] = Recorded{Status(r.uint()), r.version(), r.bytes(), uint32(r.uint()), r.int()}
+			r.skip(rest, 0)
+		}
+		r.skip(extra, 0)
+		s.all[boot] = g
+		if r.fail {
+			return ErrMalformed
+		}
+	}
+	return r.end(more)
+}
