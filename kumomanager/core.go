@@ -19,8 +19,9 @@ const (
 	shiftsAtOnce = 8
 	// A server that is down, detached and empty is forgotten after so long.
 	forgetAfter = time.Minute
-	// One command carries at most so many changes or targets, to fit a message.
-	maxPerCommand = 1000
+	// One command carries at most so many changes, and targets, and half as many
+	// servers, to stay well below what a message of the log holds.
+	maxPerCommand = 512
 	// Requests that wait to be decided; more are refused.
 	maxWaiting = 1024
 )
@@ -164,7 +165,7 @@ func (c *core) next(now time.Time) *proposal {
 	}
 	d := &draft{table: c.table}
 	seen, down := c.members.changes(c.table)
-	d.step(ring.Command{Seen: seen, Down: down})
+	d.step(ring.Command{Seen: seen[:min(len(seen), maxPerCommand/2)], Down: down})
 	c.takeOrder(d, now)
 	if !c.witness {
 		c.autoPlan(d, now)

@@ -150,6 +150,24 @@ func (g *group) addrs() (out []string) {
 	return out
 }
 
+// askStatus asks whoever answers.
+func askStatus(b *bus.Bus, st *subjects.ClusterStatus) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	m, err := b.Request(ctx, subjects.Cluster("kumo").Admin(subjects.AdminStatus), nil)
+	if err != nil {
+		return err
+	}
+	var rep subjects.AdminReply
+	if err := json.Unmarshal(m.Data, &rep); err != nil {
+		return err
+	}
+	if rep.Error != nil {
+		return rep.Error
+	}
+	return json.Unmarshal(rep.Data, st)
+}
+
 // admin sends a command as kumoctl does.
 func (g *group) admin(verb string, req any, to any) error {
 	g.t.Helper()

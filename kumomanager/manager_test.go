@@ -14,7 +14,8 @@ import (
 )
 
 func TestOneManager(t *testing.T) {
-	g := newGroup(t, 1, nil)
+	// Silence alone would take too long for this test: it is proof that counts.
+	g := newGroup(t, 1, func(o *Options) { o.FailAfter = time.Hour })
 	m := g.leader()
 	if table := m.Table(); table.Size() != 16 || table.ClusterID == 0 || table.Cluster != "kumo" {
 		t.Fatalf("%+v", table)
@@ -42,11 +43,7 @@ func TestOneManager(t *testing.T) {
 	}
 
 	servers[0].kill()
-	began := time.Now()
 	g.full(2)
-	if took := time.Since(began); took > time.Second {
-		t.Errorf("it took %s to leave out a server that was proved dead", took)
-	}
 	st = g.status()
 	if st.Health != healthDegraded || st.Partitions.Degraded != 16 || !strings.Contains(strings.Join(st.Alarms, "; "), "is down") {
 		t.Errorf("%s %v", st.Health, st.Alarms)
@@ -165,6 +162,10 @@ func TestTwoManagersTakeWitnesses(t *testing.T) {
 		return nil
 	}
 	eventually(t, "a witness leads", func() bool { return witness() != nil })
+	eventually(t, "the witness answers while no manager does", func() bool {
+		var st subjects.ClusterStatus
+		return askStatus(servers[0].bus, &st) == nil && strings.HasPrefix(st.Leader, "127-0-0-1-") && st.Partitions.Full == 16
+	})
 	for _, s := range servers {
 		if s != witness() {
 			s.kill() // two of five are left with the managers gone: no quorum

@@ -40,7 +40,6 @@ func TestProofOfDeath(t *testing.T) {
 		t.Fatalf("%v was taken for gone while its listener was there", q)
 	default:
 	}
-	began := time.Now()
 	l.Close()
 	c.Close()
 	select {
@@ -50,9 +49,6 @@ func TestProofOfDeath(t *testing.T) {
 		}
 	case <-time.After(patience):
 		t.Fatal("the end of a process was not noticed")
-	}
-	if took := time.Since(began); took > time.Second {
-		t.Errorf("noticed after %s", took)
 	}
 }
 
