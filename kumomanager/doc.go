@@ -4,6 +4,7 @@
 //	manager.go   Open, Run, Close; what a manager has beside its vote
 //	seat.go      a vote in the managers' log, and what leading it takes
 //	talk.go      what a seat hears and says
+//	upkeep.go    who votes, and handing the lead back to a manager
 //	core.go      what a leader decides next            no clock, no waiting
 //	members.go   who is up                             no clock, no waiting
 //	orders.go    attach, detach, replace               no clock, no waiting
