@@ -115,7 +115,7 @@ func serverOptions(o Options) (*server.Options, error) {
 			Name:      o.Mesh,
 			Host:      routeHost,
 			Port:      routePort,
-			Advertise: o.RouteAdvertise,
+			Advertise: announced(o.RouteAdvertise, routeHost),
 			// Explicit routes are tried for ever; this is for gossiped ones.
 			ConnectRetries: math.MaxInt32,
 			// All our traffic is in one account, and an account uses one
@@ -182,6 +182,20 @@ func seenAs(advertise, listen string, port int) string {
 		p = strconv.Itoa(port)
 	}
 	return net.JoinHostPort(host, p)
+}
+
+// announced is the address that gossip gives to other members. Left to itself,
+// NATS announces the source address of a route's connection, which on a machine
+// with several addresses is another than the one that is listened on: the mesh
+// would stay in pieces, or grow into somebody else's.
+func announced(advertise, host string) string {
+	if advertise != "" {
+		return advertise
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		return ""
+	}
+	return net.JoinHostPort(host, "0") // the port that is bound
 }
 
 // peerNames lists the members that srv has routes to.
