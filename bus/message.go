@@ -151,7 +151,7 @@ func (b *Bus) Flush(ctx context.Context) error {
 // Handle has h called with every frame on a subject, as Subscribe does with
 // messages. clusterID is asked for every frame; frames that name another ID are
 // refused, as are malformed ones and those of another wire version: counted by
-// Stats and logged at most once a minute.
+// Stats and, once meshID is known and not 0, logged at most once a minute.
 func (b *Bus) Handle(subject string, clusterID func() uint64, h func(*Frame)) (*Sub, error) {
 	return b.subscribe(subject, b.frameHandler(clusterID, h))
 }

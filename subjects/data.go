@@ -72,6 +72,15 @@ const (
 	EntryAnswer                  // no key changes; the answer of Op is recorded
 )
 
+// Returns says what an answer tells beside its status.
+type Returns uint8
+
+const (
+	ReturnsNothing Returns = iota
+	ReturnsValue           // Value, Flags and Expiry of the entry
+	ReturnsCounter         // Value without the spaces that keep its length
+)
+
 // Entry is one element of a partition's log: the result of an operation, never
 // the computation. It is written and sent as one msgpack array whose last
 // element is the CRC-32C of the bytes before it.
@@ -88,7 +97,7 @@ type Entry struct {
 	Bits      uint32
 	Clock     int64  // the primary's clock when it made the entry, Unix milliseconds
 	Answer    Status // what the client is told once this has committed
-	Returns   bool   // the client is told Value, Flags and Expiry, too (incr, touch)
+	Returns   Returns
 	// Raw is the entry as encoded; Encode and Decode set it, and let Key and
 	// Value alias it, so that nothing else of a message is kept alive.
 	Raw []byte
@@ -126,7 +135,7 @@ func (e *Entry) Encode(b []byte) []byte {
 	b = appendUint(b, uint64(e.Bits))
 	b = appendInt(b, e.Clock)
 	b = appendUint(b, uint64(e.Answer))
-	b = appendBool(b, e.Returns)
+	b = appendUint(b, uint64(e.Returns))
 	sum := crc32.Checksum(b[start:], castagnoli)
 	b = append(b, 0xce, byte(sum>>24), byte(sum>>16), byte(sum>>8), byte(sum))
 	e.Raw = b[start:len(b):len(b)]
@@ -154,7 +163,7 @@ func (e *Entry) Decode(b []byte) (rest []byte, err error) {
 	e.Bits = uint32(r.uint())
 	e.Clock = r.int()
 	e.Answer = Status(r.uint())
-	e.Returns = r.bool()
+	e.Returns = Returns(r.uint())
 	if r.fail {
 		return nil, ErrMalformed
 	}

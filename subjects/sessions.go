@@ -1,6 +1,7 @@
 package subjects
 
 import (
+	"bytes"
 	"maps"
 	"slices"
 
@@ -34,6 +35,18 @@ type Recorded struct {
 	Expiry  int64
 }
 
+// Recorded is the answer of the operation that made the entry.
+func (e *Entry) Recorded() Recorded {
+	a := Recorded{Status: e.Answer, Version: e.Version}
+	switch e.Returns {
+	case ReturnsValue:
+		a.Value, a.Flags, a.Expiry = e.Value, e.Flags, e.Expiry
+	case ReturnsCounter:
+		a.Value = bytes.TrimRight(e.Value, " ")
+	}
+	return a
+}
+
 // SessionLife is how long a silent gateway is remembered, in milliseconds.
 const SessionLife = 10 * 60 * 1000
 
@@ -62,11 +75,7 @@ func (s *Sessions) Fold(e *Entry) {
 	g.last = max(g.last, e.Clock)
 	g.raise(e.Op.Lowest)
 	if e.Op.N >= g.lowest {
-		a := Recorded{Status: e.Answer, Version: e.Version}
-		if e.Returns {
-			a.Value, a.Flags, a.Expiry = e.Value, e.Flags, e.Expiry
-		}
-		g.answers[e.Op.N] = a
+		g.answers[e.Op.N] = e.Recorded()
 	}
 	if e.Clock-s.swept > SessionLife/10 {
 		s.swept = e.Clock

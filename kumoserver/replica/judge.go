@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"github.com/etolabo/kumofs/subjects"
+	"github.com/etolabo/kumofs/subjects/ring"
 )
 
 // propose judges a write against the newest prepared value of its key and
@@ -18,6 +19,9 @@ func (r *Replica) propose(ev *Propose) {
 		return
 	case w.Epoch > l.epoch || len(l.ops) >= r.o.Waiting:
 		r.answer(ev.ID, subjects.StatusRetry)
+		return
+	}
+	if r.repeated(ev) {
 		return
 	}
 	clock := max(ev.Clock, r.clock)
@@ -40,13 +44,52 @@ func (r *Replica) propose(ev *Propose) {
 		// The failing answer depends on the key's end, which is logged first.
 		e = &subjects.Entry{Kind: subjects.EntryDelete, Key: w.Key}
 		l.prepare(r, ev.ID, e, reply, clock, w)
+	case w.Attempt > 1 && w.Op.Boot != 0:
+		// An attempt that is late must find what this one was told.
+		e = &subjects.Entry{Kind: subjects.EntryAnswer, Key: w.Key}
+		l.prepare(r, ev.ID, e, reply, clock, w)
 	case open:
-		l.ops = append(l.ops, op{ev.ID, r.tail.Seq, reply})
+		l.wait(r, ev.ID, reply)
 	case !l.serving:
 		r.answer(ev.ID, subjects.StatusRetry)
 	default:
 		r.emit(Reply{ev.ID, reply})
 	}
+}
+
+// repeated answers an operation that has already made an entry, or that its
+// gateway no longer waits for.
+func (r *Replica) repeated(ev *Propose) bool {
+	l, op := r.lead, ev.Write.Op
+	if op.Boot == 0 {
+		return false
+	}
+	if e := l.byOp[opKey{op.Boot, op.N}]; e != nil {
+		l.wait(r, ev.ID, told(e.Recorded(), l.epoch))
+		return true
+	}
+	a, past := r.log.Session(op)
+	switch past {
+	case subjects.PastDone:
+		r.emit(Reply{ev.ID, told(a, l.epoch)})
+	case subjects.PastOver:
+		r.answer(ev.ID, subjects.StatusUnknown)
+	}
+	return past != subjects.PastUnknown
+}
+
+// told is the answer that was recorded.
+func told(a subjects.Recorded, e ring.Epoch) subjects.Reply {
+	rep := subjects.Reply{Status: a.Status, Value: a.Value, Flags: a.Flags, Expiry: a.Expiry, Epoch: e}
+	if a.Status == subjects.StatusOK {
+		rep.Cas = a.Version.CAS()
+	}
+	return rep
+}
+
+// wait answers an operation once all that is in the log now has committed.
+func (l *lead) wait(r *Replica, id uint64, reply subjects.Reply) {
+	l.ops = append(l.ops, op{id, r.tail.Seq, reply})
 }
 
 // expire deletes a key whose time is over. Anything else is told to read again.
@@ -66,7 +109,7 @@ func (r *Replica) expire(ev *Expire) {
 		e := &subjects.Entry{Kind: subjects.EntryDelete, Key: ev.Key}
 		l.prepare(r, ev.ID, e, gone, clock, &subjects.Write{})
 	case !found && open:
-		l.ops = append(l.ops, op{ev.ID, r.tail.Seq, gone})
+		l.wait(r, ev.ID, gone)
 	default:
 		r.answer(ev.ID, subjects.StatusRetry)
 	}
@@ -93,7 +136,7 @@ func (r *Replica) newest(key []byte) (rec subjects.Record, found, open bool, err
 func (l *lead) prepare(r *Replica, id uint64, e *subjects.Entry, reply subjects.Reply, clock int64, w *subjects.Write) {
 	e.Partition, e.Prev = r.p, r.tail
 	e.Version = subjects.Version{Epoch: l.epoch, Seq: r.tail.Seq + 1}
-	e.Op, e.Clock, e.Answer = w.Op, clock, reply.Status
+	e.Op, e.Clock, e.Answer, e.Returns = w.Op, clock, reply.Status, returns(w.Verb, reply.Status)
 	e.Encode(make([]byte, 0, len(e.Key)+len(e.Value)+128))
 	r.append(e)
 	l.prepared(e)
@@ -106,6 +149,19 @@ func (l *lead) prepare(r *Replica, id uint64, e *subjects.Entry, reply subjects.
 		return
 	}
 	l.ops = append(l.ops, op{id, e.Version.Seq, reply})
+}
+
+// returns says what the answer to a repeat must carry.
+func returns(v subjects.Verb, s subjects.Status) subjects.Returns {
+	switch {
+	case s != subjects.StatusOK:
+		return subjects.ReturnsNothing
+	case v == subjects.VerbTouch:
+		return subjects.ReturnsValue
+	case v == subjects.VerbIncr || v == subjects.VerbDecr:
+		return subjects.ReturnsCounter
+	}
+	return subjects.ReturnsNothing
 }
 
 // judge returns the entry that a write makes, or nil when it fails, and its
@@ -142,8 +198,8 @@ func judge(w *subjects.Write, cur subjects.Record, found bool, clock int64) (*su
 	default:
 		return nil, subjects.Reply{Status: subjects.StatusBad}
 	}
-	if put.Expiry < 0 {
-		return &subjects.Entry{Kind: subjects.EntryDelete, Key: w.Key}, ok
+	if put.Expiry < 0 { // over already
+		put.Kind, put.Expiry = subjects.EntryDelete, 0
 	}
 	return put, ok
 }

@@ -19,11 +19,18 @@ type lead struct {
 	open    []*subjects.Entry          // prepared and not committed, in order
 	newest  map[string]*subjects.Entry // by key, the newest of open
 	flushed *subjects.Entry            // the newest flush of open
+	byOp    map[opKey]*subjects.Entry  // open entries by the operation that made them
 	ops     []op                       // operations that wait, by ascending seq
 
 	asked   []ring.NodeID // members of all in-sync sets asked for at this epoch
 	ask     *ring.Change  // the newest
 	askedAt int64
+}
+
+// opKey names an operation of one gateway.
+type opKey struct {
+	boot ring.BootID
+	n    uint64
 }
 
 // op is an operation that is answered once seq has committed.
@@ -45,10 +52,10 @@ func (r *Replica) takeLead() {
 		r.handOver()
 		return
 	}
-	l := &lead{epoch: r.config.Epoch, newest: map[string]*subjects.Entry{}}
+	l := &lead{epoch: r.config.Epoch, newest: map[string]*subjects.Entry{}, byOp: map[opKey]*subjects.Entry{}}
 	if old != nil {
 		l.serving, l.rolled = old.serving, old.rolled
-		l.open, l.newest, l.flushed, l.ops = old.open, old.newest, old.flushed, old.ops
+		l.open, l.newest, l.byOp, l.flushed, l.ops = old.open, old.newest, old.byOp, old.flushed, old.ops
 	} else {
 		l.rolled = r.tail.Seq
 		for next := r.commit + 1; next <= r.tail.Seq; {
@@ -102,6 +109,9 @@ func (r *Replica) handOver() {
 // prepared notes an entry that is in the log and not committed.
 func (l *lead) prepared(e *subjects.Entry) {
 	l.open = append(l.open, e)
+	if e.Op.Boot != 0 {
+		l.byOp[opKey{e.Op.Boot, e.Op.N}] = e
+	}
 	if e.Kind == subjects.EntryFlush {
 		clear(l.newest)
 		l.flushed = e
@@ -169,6 +179,9 @@ func (l *lead) forget(commit uint64) {
 			l.flushed = nil
 		} else if l.newest[string(e.Key)] == e {
 			delete(l.newest, string(e.Key))
+		}
+		if e.Op.Boot != 0 {
+			delete(l.byOp, opKey{e.Op.Boot, e.Op.N})
 		}
 		n++
 	}

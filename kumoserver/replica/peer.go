@@ -271,9 +271,13 @@ func (r *Replica) rangeRead(ev RangeRead) {
 		r.emit(Fault{"read a range for a learner: " + ev.Err.Error()})
 		return // again after a while
 	}
-	r.send(p.id, &subjects.Range{
+	m := &subjects.Range{
 		Header: r.header(), From: ev.From, To: ev.Next, Last: ev.Last, Through: ev.Through, Records: ev.Records,
-	}, false)
+	}
+	if ev.Last {
+		m.Sessions = r.log.Sessions()
+	}
+	r.send(p.id, m, false)
 }
 
 func (r *Replica) rangeReply(m *subjects.RangeReply) {

@@ -38,6 +38,10 @@ type Log interface {
 	Entries(from uint64, maxBytes int) (_ []*subjects.Entry, ok bool)
 	// Get returns the committed value of a key.
 	Get(key []byte) (_ subjects.Record, found bool, err error)
+	// Session returns what committed entries tell of an operation.
+	Session(op subjects.OpID) (subjects.Recorded, subjects.Past)
+	// Sessions returns the partition's sessions in their wire form.
+	Sessions() []byte
 }
 
 // Options are the times and bounds of a machine. Times are in nanoseconds.

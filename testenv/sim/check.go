@@ -28,8 +28,8 @@ func (l *ledger) appended(p *part, e *subjects.Entry) {
 	old, ok := l.entries[e.Version]
 	if !ok {
 		l.entries[e.Version] = e
-		if op := s.proposing; op != nil {
-			op.entry = e
+		if a := s.proposing; a != nil {
+			a.op.entries = append(a.op.entries, e)
 		} else if !p.m.Status().Leading {
 			s.fail("p%d: entry %s appears at a backup first", l.p, e.Version)
 		}
@@ -223,6 +223,11 @@ func (s *Sim) quiet() bool { return s.why() == "" }
 
 // why says what is not yet as it should be.
 func (s *Sim) why() string {
+	for _, op := range s.ops {
+		if s.prof.Repeat && op.ret == 0 {
+			return "a client waits: " + op.String()
+		}
+	}
 	for i, c := range s.mgr.table.Partitions {
 		n := s.nodes[max(c.Primary.Store, 1)]
 		st := n.parts[i].m.Status()

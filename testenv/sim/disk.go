@@ -23,10 +23,18 @@ type copyOf struct {
 	cursor     []byte
 	unclean    bool
 	data       map[string]subjects.Record
+	sessions   subjects.Sessions
 }
 
 func empty() *copyOf {
-	return &copyOf{outline: subjects.Outline{{}}, data: map[string]subjects.Record{}}
+	c := blank()
+	c.outline = subjects.Outline{{}}
+	return c
+}
+
+// blank is a copy that knows nothing, not even that it is empty.
+func blank() *copyOf {
+	return &copyOf{data: map[string]subjects.Record{}, sessions: &subjects.Sessions{}}
 }
 
 func (c *copyOf) clone() *copyOf {
@@ -34,6 +42,11 @@ func (c *copyOf) clone() *copyOf {
 	n.entries = slices.Clone(c.entries)
 	n.outline = slices.Clone(c.outline)
 	n.data = maps.Clone(c.data)
+	n.sessions = sessions(c.Sessions())
+	n.sessions = subjects.Sessions{}
+	if err := n.sessions.Decode(c.sessions.Append(nil)); err != nil {
+		panic(err)
+	}
 	return &n
 }
 
@@ -79,7 +92,8 @@ func (c *copyOf) do(e replica.Effect) error {
 		return c.promise(e.Epoch)
 	case replica.Reset:
 		p := c.promised
-		*c = copyOf{promised: p, base: e.Base, outline: subjects.Outline{e.Base}, commit: e.Base.Seq, incomplete: true, data: map[string]subjects.Record{}}
+		*c = *blank()
+		c.promised, c.base, c.outline, c.commit, c.incomplete = p, e.Base, subjects.Outline{e.Base}, e.Base.Seq, true
 		return c.promise(e.Epoch)
 	case replica.Install:
 		return c.install(e.Range)
@@ -116,8 +130,17 @@ func (c *copyOf) install(m *subjects.Range) error {
 		}
 		c.data[string(r.Key)] = r
 	}
+	if m.Last {
+		var of subjects.Sessions
+		if err := of.Decode(m.Sessions); err != nil {
+			return fmt.Errorf("install sessions: %w", err)
+		}
+		c.sessions.Merge(&of)
+	}
 	c.incomplete, c.cursor = !m.Last, nil
-	if !m.Last {
+	if m.Last {
+		c.sessions.Merge(sessions(m.Sessions))
+	} else {
 		c.cursor = bytes.Clone(m.To)
 	}
 	return nil
@@ -129,7 +152,9 @@ func (c *copyOf) commitTo(seq uint64) error {
 	}
 	for c.commit < seq {
 		c.commit++
-		if e := c.entries[c.commit-c.base.Seq-1]; !c.incomplete || string(e.Key) < string(c.cursor) || e.Kind == subjects.EntryFlush {
+		e := c.entries[c.commit-c.base.Seq-1]
+		c.sessions.Fold(e)
+		if !c.incomplete || string(e.Key) < string(c.cursor) || e.Kind == subjects.EntryFlush {
 			apply(c.data, e)
 		}
 	}
@@ -181,10 +206,34 @@ func (c *copyOf) Entries(from uint64, maxBytes int) ([]*subjects.Entry, bool) {
 	return slices.Clone(all[:n]), true
 }
 
+// Session is part of replica.Log.
+func (c *copyOf) Session(op subjects.OpID) (subjects.Recorded, subjects.Past) {
+	return c.sessions.Lookup(op)
+}
+
+// Sessions is part of replica.Log.
+func (c *copyOf) Sessions() []byte { return c.sessions.Append(nil) }
+
 // Get is part of replica.Log.
 func (c *copyOf) Get(key []byte) (subjects.Record, bool, error) {
 	r, ok := c.data[string(key)]
 	return r, ok, nil
+}
+
+// Session is part of replica.Log.
+func (c *copyOf) Session(op subjects.OpID) (subjects.Recorded, subjects.Past) {
+	return c.sessions.Lookup(op)
+}
+
+// Sessions is part of replica.Log.
+func (c *copyOf) Sessions() []byte { return c.sessions.Append(nil) }
+
+func sessions(b []byte) *subjects.Sessions {
+	s := &subjects.Sessions{}
+	if err := s.Decode(b); err != nil {
+		panic(&Violation{fmt.Sprintf("decode sessions: %v", err)})
+	}
+	return s
 }
 
 // scan reads at most n committed records from a key on.

@@ -22,11 +22,13 @@ func (s *Sim) last() {
 	}
 	byKey := map[string][]porcupine.Operation{}
 	for _, op := range s.ops {
-		in := op.entry != nil && s.hasCommitted(op)
+		e := s.effect(op)
 		switch {
-		case op.ret != 0 && op.entry != nil && !in:
+		case op.ret != 0 && op.reply.Status == subjects.StatusOK && op.w.Verb != 0 && (e == nil || e.Version.CAS() != op.reply.Cas):
 			s.fail("an acknowledged write is not in the log: %s", op)
-		case op.void || op.ret == 0 && !in:
+		case op.ret != 0 && e != nil && op.reply.Status != e.Answer:
+			s.fail("an operation had another outcome than its client was told: %s", op)
+		case op.void || op.ret == 0 && (e == nil || e.Answer != subjects.StatusOK):
 			continue
 		}
 		h := porcupine.Operation{ClientId: op.client, Input: op, Output: op, Call: op.call, Return: op.ret}
@@ -42,9 +44,21 @@ func (s *Sim) last() {
 	}
 }
 
-func (s *Sim) hasCommitted(op *operation) bool {
-	l, v := s.ledger[op.p], op.entry.Version
-	return v.Seq <= uint64(len(l.log)) && l.log[v.Seq-1].Version == v
+// effect returns the entry of an operation that has committed, of which there
+// is at most one.
+func (s *Sim) effect(op *operation) (found *subjects.Entry) {
+	for _, e := range op.entries {
+		l, v := s.ledger[op.p], e.Version
+		if v.Seq > uint64(len(l.log)) || l.log[v.Seq-1].Version != v {
+			continue
+		}
+		if found != nil {
+			s.fail("an operation took effect twice: %s", op)
+		}
+		found = e
+	}
+	op.effect = found
+	return found
 }
 
 func (s *Sim) checkHistory(key string, h []porcupine.Operation) {
@@ -76,7 +90,7 @@ var model = porcupine.Model{
 		want, next := v.after(op)
 		switch {
 		case op.ret == 0: // it committed, whatever its client knows
-			return want == subjects.StatusOK && string(op.entry.Value) == next.text, next
+			return want == subjects.StatusOK && string(op.effect.Value) == next.text, next
 		case op.reply.Status != want:
 			return false, v
 		case want != subjects.StatusOK:
@@ -99,8 +113,8 @@ var model = porcupine.Model{
 func (v value) after(op *operation) (subjects.Status, value) {
 	w, there := &op.w, v.cas != 0
 	next := value{text: v.text}
-	if op.entry != nil {
-		next.cas = op.entry.Version.CAS()
+	if op.effect != nil {
+		next.cas = op.effect.Version.CAS()
 	}
 	switch w.Verb {
 	case 0:

@@ -69,7 +69,7 @@ type (
 		p ring.Partition
 		v subjects.Version
 	}
-	request struct{ op *operation }
+	request struct{ a *attempt }
 	at      struct {
 		p  ring.Partition
 		ev replica.Event
@@ -77,12 +77,24 @@ type (
 	ticked struct{}
 )
 
-// Entries and Get make a part the Log of its machine.
+// A part is the Log of its machine.
 func (p *part) Entries(from uint64, maxBytes int) ([]*subjects.Entry, bool) {
 	return p.mem.Entries(from, maxBytes)
 }
 
 func (p *part) Get(key []byte) (subjects.Record, bool, error) { return p.mem.Get(key) }
+
+func (p *part) Session(op subjects.OpID) (subjects.Recorded, subjects.Past) {
+	return p.mem.Session(op)
+}
+
+func (p *part) Sessions() []byte { return p.mem.Sessions() }
+
+func (p *part) Session(op subjects.OpID) (subjects.Recorded, subjects.Past) {
+	return p.mem.Session(op)
+}
+
+func (p *part) Sessions() []byte { return p.mem.Sessions() }
 
 func newNode(s *Sim, id ring.NodeID) *node {
 	n := &node{s: s, id: id, written: make([]bool, s.prof.Partitions)}
@@ -158,7 +170,9 @@ func (n *node) crash() {
 		s.note("node %d lost its data", n.id)
 		for _, p := range n.parts {
 			p.hurt = true
-			p.disk = &copyOf{promised: p.disk.promised, incomplete: true, data: map[string]subjects.Record{}}
+			promised := p.disk.promised
+			p.disk = blank()
+			p.disk.promised, p.disk.incomplete = promised, true
 		}
 	}
 	for _, p := range n.parts {
@@ -322,11 +336,11 @@ func (p *part) step(ev replica.Event) {
 	s.rep.Steps++
 	effects := p.m.Step(ev)
 	if s.trace.limit > 0 && (len(effects) > 0 || noteworthy(ev)) {
-		s.note("node %d/%d p%d <- %s", p.n.id, p.n.boot, p.p, show(ev))
+		s.note("node %d/%d p%d <- %s", p.n.id, p.n.boot, p.p, Show(ev))
 	}
 	for _, e := range effects {
 		if s.trace.limit > 0 {
-			s.note("    %s", show(e))
+			s.note("    %s", Show(e))
 		}
 		p.effect(e)
 	}
@@ -396,7 +410,7 @@ func (p *part) store(e replica.Effect) {
 	case replica.Commit:
 		s.ledger[p.p].committed(p, before, e.Seq)
 	case replica.Cut, replica.Reset, drop:
-		s.checkPartition(p.p, fmt.Sprintf("%s at node %d", show(e), n.id))
+		s.checkPartition(p.p, fmt.Sprintf("%s at node %d", Show(e), n.id))
 	}
 }
 

@@ -53,8 +53,10 @@ type Sim struct {
 	mgr     *manager
 	clients []*client
 	ops     []*operation
-	// proposing is the operation that a machine is taking, to know what it made.
-	proposing *operation
+	// attempts are all of all operations, by their number.
+	attempts []*attempt
+	// proposing is the attempt that a machine is taking, to know what it made.
+	proposing *attempt
 	ledger    []*ledger // by partition
 	boots     ring.BootID
 	instant   int64 // orders calls and answers

@@ -35,26 +35,26 @@ func stack() string {
 	return string(b[:runtime.Stack(b, false)])
 }
 
-// show prints an event, effect or message in one line.
-func show(x any) string {
+// Show prints an event, effect or message in one line.
+func Show(x any) string {
 	switch x := x.(type) {
 	case replica.Send:
 		d := ""
 		if x.Durable {
 			d = " once durable"
 		}
-		return fmt.Sprintf("send to %d%s: %s", x.To, d, show(x.Msg))
+		return fmt.Sprintf("send to %d%s: %s", x.To, d, Show(x.Msg))
 	case replica.Append:
-		return "append " + show(x.Entry)
+		return "append " + Show(x.Entry)
 	case replica.Install:
-		return "install " + show(x.Range)
+		return "install " + Show(x.Range)
 	case replica.Ask:
 		return "ask " + showChange(x.Change)
 	case replica.Configure:
 		c := x.Config
 		return fmt.Sprintf("configure e%d primary %d/%d isr %v learners %v", c.Epoch, c.Primary.Store, c.Primary.Boot, ids(c.ISR), ids(c.Learners))
 	case replica.Receive:
-		return "receive " + show(x.Msg)
+		return "receive " + Show(x.Msg)
 	case *replica.Propose:
 		return fmt.Sprintf("propose #%d verb %d %s=%s cas %s", x.ID, x.Write.Verb, x.Write.Key, x.Write.Value, subjects.FromCAS(x.Write.Cas))
 	case replica.RangeRead:
