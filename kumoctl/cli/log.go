@@ -59,7 +59,7 @@ func terminalHandler(f *os.File, opts *slog.HandlerOptions) slog.Handler {
 	if !term.IsTerminal(int(f.Fd())) {
 		return slog.NewTextHandler(f, opts)
 	}
-	return tint.NewHandler(f, &tint.Options{Level: opts.Level, TimeFormat: "15:04:05.000", NoColor: os.Getenv("NO_COLOR") != ""})
+	return tint.NewTextHandler(f, &tint.Options{Level: opts.Level, TimeFormat: "15:04:05.000", NoColor: os.Getenv("NO_COLOR") != ""})
 }
 
 // logFiles are the files of one log.
