@@ -95,7 +95,11 @@ func (c *core) do(w *work) {
 			c.write(&w.writes[i])
 		}
 	case w.peers != nil:
+		full := c.store.Full()
 		for _, m := range w.peers {
+			if full && grows(m.msg) {
+				continue // a full disk falls silent, and is taken out
+			}
 			if p := c.part(m.partition); p != nil {
 				c.step(p, replica.Receive{Msg: m.msg, Now: c.now})
 			}
@@ -122,6 +126,17 @@ func (c *core) do(w *work) {
 	case w.call != nil:
 		w.call(c)
 	}
+}
+
+// grows reports whether a message makes the log longer.
+func grows(m any) bool {
+	switch m := m.(type) {
+	case *subjects.Prepare:
+		return len(m.Entries) > 0
+	case *subjects.Range:
+		return true
+	}
+	return false
 }
 
 func (c *core) write(w *write) {
@@ -288,5 +303,11 @@ func (l partLog) Entries(from uint64, maxBytes int) ([]*subjects.Entry, bool) {
 	}
 	return out, true
 }
+
+func (l partLog) Session(op subjects.OpID) (subjects.Recorded, subjects.Past) {
+	return l.store.Session(l.p, op)
+}
+
+func (l partLog) Sessions() []byte { return l.store.Sessions(l.p) }
 
 func (l partLog) Get(key []byte) (subjects.Record, bool, error) { return l.store.Get(l.p, key) }

@@ -145,7 +145,7 @@ func (a *applier) sweep(paced bool) error {
 	var snaps []*snapshot
 	var need uint64
 	for _, p := range a.s.snapshotParts() {
-		if n := takeSnapshot(p, &a.s.wal.end); n != nil {
+		if n := takeSnapshot(p); n != nil {
 			snaps = append(snaps, n)
 			need = max(need, n.need)
 		}
@@ -183,6 +183,7 @@ func (a *applier) rest(d time.Duration) time.Duration {
 type step struct {
 	snap     *snapshot
 	from, to int // of its keys
+	cleared  int // masks, from the first on
 	whole    bool
 }
 
@@ -236,10 +237,10 @@ func (a *applier) transact(snaps []*snapshot, need uint64) ([]*snapshot, error) 
 // apply brings one snapshot to the bucket, as far as the budget goes: first the
 // masks' ranges are cleared, then the values written.
 func (a *applier) apply(data *bbolt.Bucket, n *snapshot) (step, error) {
-	st := step{snap: n, from: n.next, to: n.next}
-	for _, m := range n.masks {
-		clear, err := a.clear(data, n, m)
-		if err != nil || !clear {
+	st := step{snap: n, from: n.next, to: n.next, cleared: n.cleared}
+	for ; st.cleared < len(n.masks); st.cleared++ {
+		whole, err := a.clear(data, n, n.masks[st.cleared])
+		if err != nil || !whole {
 			return st, err
 		}
 	}
@@ -309,7 +310,7 @@ func (a *applier) remove(data *bbolt.Bucket, n *snapshot, keys [][]byte) error {
 // settle takes what a transaction wrote out of memory.
 func (a *applier) settle(st step) {
 	n, p := st.snap, st.snap.part
-	n.next = st.to
+	n.next, n.cleared = st.to, st.cleared
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.items, p.stored = n.items, n.written

@@ -90,6 +90,7 @@ type partMeta struct {
 	incomplete bool
 	lost       bool
 	cursor     []byte
+	sessions   []byte // subjects.Sessions, folded through applied or beyond
 	items      int64
 	lsn        uint64 // the log's records before it are reflected, entries behind applied aside
 	// torn: the data is between this state and that at LSN need. Only with the
@@ -128,7 +129,7 @@ func (m *partMeta) encode() []byte {
 	for _, v := range m.outline {
 		b = appendVersion(b, v)
 	}
-	return sealed(b)
+	return sealed(appendBytes(b, m.sessions))
 }
 
 func (m *partMeta) decode(b []byte) error {
@@ -154,6 +155,7 @@ func (m *partMeta) decode(b []byte) error {
 	for range n {
 		m.outline = append(m.outline, r.version())
 	}
+	m.sessions = append([]byte(nil), r.bytes()...)
 	if r.fail {
 		return fmt.Errorf("state of a copy: %w", ErrDamaged)
 	}

@@ -135,7 +135,7 @@ func (m *modelTest) promise(t *rapid.T) {
 
 func (m *modelTest) cut(t *rapid.T) {
 	p, c := m.copyOf(t)
-	epoch := c.promised + 1
+	epoch := max(c.promised, c.tail.Epoch) + 1
 	after := c.base
 	if seq := rapid.Uint64Range(c.base.Seq, c.tail.Seq).Draw(t, "after"); seq > c.base.Seq {
 		after = c.at(seq).Version

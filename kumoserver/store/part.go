@@ -32,7 +32,9 @@ type part struct {
 	log   entryLog // behind applied
 	index index
 	mem   memtable
-	extra int64 // bytes of ranges in mem
+	// sessions are folded from the committed entries.
+	sessions subjects.Sessions
+	extra    int64 // bytes of ranges in mem
 
 	// dirtyLSN is the position of the oldest record that bbolt does not reflect,
 	// 0: it reflects all. endLSN is behind the newest record, changed behind the
@@ -116,6 +118,7 @@ func (p *part) fresh() {
 	p.tail, p.base, p.commit, p.applied = subjects.Version{}, subjects.Version{}, subjects.Version{}, subjects.Version{}
 	p.incomplete, p.cursor, p.lost = false, nil, false
 	p.log, p.index, p.extra = entryLog{}, index{}, 0
+	p.sessions = subjects.Sessions{}
 	p.gen++
 }
 
@@ -191,6 +194,7 @@ func (p *part) advance(seq uint64) {
 			return
 		}
 		p.effect(e, nil, nil, true)
+		p.sessions.Fold(e)
 		p.commit = e.Version
 	}
 }
@@ -238,8 +242,8 @@ func (p *part) checkRange(m *subjects.Range) error {
 }
 
 // takeRange replaces the keys of the range. after are the committed entries
-// behind m.Through, which the range need not hold.
-func (p *part) takeRange(m *subjects.Range, after []subjects.Entry) {
+// behind m.Through, which the range need not hold; sessions are m's.
+func (p *part) takeRange(m *subjects.Range, sessions *subjects.Sessions, after []subjects.Entry) {
 	if !p.incomplete || !bytes.Equal(m.From, p.cursor) {
 		p.mem.void(m.From, m.To, m.Last)
 	}
@@ -251,6 +255,7 @@ func (p *part) takeRange(m *subjects.Range, after []subjects.Entry) {
 	switch {
 	case m.Last:
 		p.incomplete, p.cursor = false, nil
+		p.sessions.Merge(sessions)
 	case p.incomplete && bytes.Compare(m.To, p.cursor) > 0:
 		p.cursor = m.To
 	}

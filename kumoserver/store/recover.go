@@ -145,6 +145,11 @@ func (r *recovery) restore(p *part, m *partMeta) {
 	p.incomplete, p.cursor, p.items = m.incomplete, m.cursor, m.items
 	p.lost = m.lost
 	p.stored = *m
+	if len(m.sessions) > 0 {
+		if err := p.sessions.Decode(m.sessions); err != nil {
+			r.s.note("sessions of partition %d: %v", p.id, err) // sealed: cannot be
+		}
+	}
 	r.log(p).seen = m.seen
 }
 
@@ -232,6 +237,9 @@ func (r *recovery) cut(p *part, after subjects.Version) {
 	}
 	l.tail = after
 	p.index.cut(after.Seq)
+	if p.index.end() == 0 {
+		l.first = after // all that was retained is cut
+	}
 	if p.applied.Seq > after.Seq {
 		l.atApplied = subjects.Version{}
 	}
@@ -280,7 +288,11 @@ func (r *recovery) takeRange(p *part, m *subjects.Range) error {
 		return err
 	}
 	before := p.held()
-	p.takeRange(m, after)
+	sessions, err := sessionsOf(m)
+	if err != nil {
+		return err
+	}
+	p.takeRange(m, sessions, after)
 	r.s.backlog.Add(p.held() - before)
 	return nil
 }

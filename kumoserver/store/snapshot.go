@@ -3,7 +3,6 @@ package store
 import (
 	"slices"
 	"sort"
-	"sync/atomic"
 
 	"github.com/etolabo/kumofs/subjects"
 )
@@ -24,11 +23,11 @@ type snapshot struct {
 	written partMeta // by the last transaction
 	items   int64    // counted along
 	next    int      // of keys
+	cleared int      // masks
 }
 
-// takeSnapshot returns nil when bbolt reflects the partition already. end is
-// the log's.
-func takeSnapshot(p *part, end *atomic.Uint64) *snapshot {
+// takeSnapshot returns nil when bbolt reflects the partition already.
+func takeSnapshot(p *part) *snapshot {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	if p.dirtyLSN == 0 || p.quiet() {
@@ -49,9 +48,10 @@ func takeSnapshot(p *part, end *atomic.Uint64) *snapshot {
 		promised: p.promised, applied: p.commit, seen: p.commit.Seq, base: p.base,
 		outline:    outlineThrough(p.outline, p.commit),
 		incomplete: p.incomplete, lost: p.lost, cursor: slices.Clone(p.cursor),
-		// Under the part's lock all of its records before the log's end have had
-		// their effect.
-		lsn: end.Load(),
+		sessions: p.sessions.Append(nil),
+		// Not the log's end, of which a crash may leave less: positions are used
+		// again then.
+		lsn: p.endLSN,
 	}
 	return n
 }

@@ -179,6 +179,8 @@ func (s *Store) make(id ring.Partition) *part {
 	if s.lostBefore {
 		p.lose()
 	}
+	// What bbolt says of a copy that it has no state of.
+	p.stored = partMeta{outline: slices.Clone(p.outline), incomplete: p.incomplete, lost: p.lost}
 	s.allMu.Lock()
 	defer s.allMu.Unlock()
 	i, _ := slices.BinarySearchFunc(s.all, id, func(p *part, id ring.Partition) int { return int(p.id) - int(id) })
@@ -365,6 +367,10 @@ func (s *Store) Range(id ring.Partition, m *subjects.Range) error {
 	if err != nil {
 		return fmt.Errorf("range of %d: %w", id, err)
 	}
+	sessions, err := sessionsOf(m)
+	if err != nil {
+		return fmt.Errorf("range of %d: %w", id, err)
+	}
 	// Recovery does the log's records again in their order, so it must know
 	// what had committed when this one came.
 	if p.commitDirty {
@@ -380,10 +386,45 @@ func (s *Store) Range(id ring.Partition, m *subjects.Range) error {
 		return err
 	}
 	before := p.held()
-	p.takeRange(m, after)
+	p.takeRange(m, sessions, after)
 	s.backlog.Add(p.held() - before)
 	s.applier.arm()
 	return nil
+}
+
+// sessionsOf reads the sessions that come with the last range of a stream.
+func sessionsOf(m *subjects.Range) (*subjects.Sessions, error) {
+	s := &subjects.Sessions{}
+	if len(m.Sessions) == 0 {
+		return s, nil
+	}
+	if err := s.Decode(m.Sessions); err != nil {
+		return nil, fmt.Errorf("sessions: %w", err)
+	}
+	return s, nil
+}
+
+// Session returns what the committed entries of a partition tell of an
+// operation. Values are valid until the next change.
+func (s *Store) Session(id ring.Partition, op subjects.OpID) (subjects.Recorded, subjects.Past) {
+	p := s.part(id)
+	if p == nil {
+		return subjects.Recorded{}, subjects.PastUnknown
+	}
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.sessions.Lookup(op)
+}
+
+// Sessions returns a partition's sessions in their wire form.
+func (s *Store) Sessions(id ring.Partition) []byte {
+	p := s.part(id)
+	if p == nil {
+		return nil
+	}
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.sessions.Append(nil)
 }
 
 // Flush writes everything buffered. now tells that it is as durable as the sync
