@@ -223,11 +223,6 @@ func (s *Sim) quiet() bool { return s.why() == "" }
 
 // why says what is not yet as it should be.
 func (s *Sim) why() string {
-	for _, op := range s.ops {
-		if s.prof.Repeat && op.ret == 0 {
-			return "a client waits: " + op.String()
-		}
-	}
 	for i, c := range s.mgr.table.Partitions {
 		n := s.nodes[max(c.Primary.Store, 1)]
 		st := n.parts[i].m.Status()

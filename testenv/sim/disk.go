@@ -34,7 +34,7 @@ func empty() *copyOf {
 
 // blank is a copy that knows nothing, not even that it is empty.
 func blank() *copyOf {
-	return &copyOf{data: map[string]subjects.Record{}, sessions: &subjects.Sessions{}}
+	return &copyOf{data: map[string]subjects.Record{}}
 }
 
 func (c *copyOf) clone() *copyOf {
@@ -42,7 +42,6 @@ func (c *copyOf) clone() *copyOf {
 	n.entries = slices.Clone(c.entries)
 	n.outline = slices.Clone(c.outline)
 	n.data = maps.Clone(c.data)
-	n.sessions = sessions(c.Sessions())
 	n.sessions = subjects.Sessions{}
 	if err := n.sessions.Decode(c.sessions.Append(nil)); err != nil {
 		panic(err)
@@ -138,9 +137,7 @@ func (c *copyOf) install(m *subjects.Range) error {
 		c.sessions.Merge(&of)
 	}
 	c.incomplete, c.cursor = !m.Last, nil
-	if m.Last {
-		c.sessions.Merge(sessions(m.Sessions))
-	} else {
+	if !m.Last {
 		c.cursor = bytes.Clone(m.To)
 	}
 	return nil
@@ -206,14 +203,6 @@ func (c *copyOf) Entries(from uint64, maxBytes int) ([]*subjects.Entry, bool) {
 	return slices.Clone(all[:n]), true
 }
 
-// Session is part of replica.Log.
-func (c *copyOf) Session(op subjects.OpID) (subjects.Recorded, subjects.Past) {
-	return c.sessions.Lookup(op)
-}
-
-// Sessions is part of replica.Log.
-func (c *copyOf) Sessions() []byte { return c.sessions.Append(nil) }
-
 // Get is part of replica.Log.
 func (c *copyOf) Get(key []byte) (subjects.Record, bool, error) {
 	r, ok := c.data[string(key)]
@@ -227,14 +216,6 @@ func (c *copyOf) Session(op subjects.OpID) (subjects.Recorded, subjects.Past) {
 
 // Sessions is part of replica.Log.
 func (c *copyOf) Sessions() []byte { return c.sessions.Append(nil) }
-
-func sessions(b []byte) *subjects.Sessions {
-	s := &subjects.Sessions{}
-	if err := s.Decode(b); err != nil {
-		panic(&Violation{fmt.Sprintf("decode sessions: %v", err)})
-	}
-	return s
-}
 
 // scan reads at most n committed records from a key on.
 func (c *copyOf) scan(from []byte, n int) (recs []subjects.Record, next []byte, last bool) {

@@ -31,10 +31,6 @@ type Profile struct {
 	// lease to be linearizable.
 	PlainReads bool
 
-	// Repeat: clients repeat an operation until it is answered; otherwise each
-	// attempt is an operation of its own.
-	Repeat bool
-
 	RangeKeys int // records in a range
 	JoinLag   uint64
 	Window    int
@@ -88,7 +84,6 @@ func draw(r *rand.Rand, seed uint64) Profile {
 		JoinLag:    pick[uint64](r, 0, 3, 64),
 		Window:     pick(r, 1, 300, 8<<20),
 	}
-	p.Repeat = r.IntN(2) == 0
 	profiles[seed%uint64(len(profiles))](&p, r)
 	return p
 }
