@@ -1,0 +1,107 @@
+package store
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+
+	"github.com/etolabo/kumofs/subjects"
+	"github.com/etolabo/kumofs/subjects/ring"
+)
+
+// FuzzRecord: the decoder never reads past its input, and what it takes is what
+// the encoder writes.
+func FuzzRecord(f *testing.F) {
+	for _, body := range []string{"", "x", "some longer body"} {
+		b := append(beginRecord(nil, recCut), body...)
+		endRecord(b, 0)
+		f.Add(b)
+	}
+	f.Add([]byte{0, 0, 0, 0, 0, 0, 0, 0, 0})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		kind, body, size, err := readRecord(b)
+		if err != nil {
+			return
+		}
+		again := append(beginRecord(nil, kind), body...)
+		endRecord(again, 0)
+		if !bytes.Equal(again, b[:size]) {
+			t.Fatalf("%x became %x", b[:size], again)
+		}
+	})
+}
+
+// FuzzRecords lets recovery do records of any content, valid checksums
+// included.
+func FuzzRecords(f *testing.F) {
+	m := &maker{p: 1, e: 1}
+	f.Add(byte(recEntry), m.entry(subjects.EntryPut, "a", "b").Raw)
+	f.Add(byte(recCut), []byte{1, 2, 1, 1})
+	f.Add(byte(recReset), []byte{1, 2, 1, 1})
+	f.Add(byte(recRange), (&subjects.Range{Last: true, Records: []subjects.Record{{Key: []byte("k")}}}).Append(nil))
+	f.Add(byte(recCommits), []byte{1, 200})
+	f.Fuzz(func(t *testing.T, kind byte, body []byte) {
+		s := &Store{parts: make([]atomic.Pointer[part], ring.MaxPartitions)}
+		s.opts, _ = Options{Dir: "unused"}.withDefaults()
+		r := &recovery{s: s, logs: map[ring.Partition]*logState{}}
+		g := &segment{start: 100, path: "none"}
+		for _, k := range []recordKind{recordKind(kind), recEntry, recordKind(kind), recDrop, recordKind(kind)} {
+			if err := r.record(g, 0, k, body); err != nil && k == recordKind(kind) {
+				return
+			}
+		}
+		for _, p := range s.all {
+			r.finish(p)
+		}
+	})
+}
+
+// FuzzMeta: states from bbolt.
+func FuzzMeta(f *testing.F) {
+	m := partMeta{promised: 3, outline: subjects.Outline{{}, {Epoch: 1, Seq: 2}}, cursor: []byte("x")}
+	f.Add(m.encode())
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var m partMeta
+		if m.decode(sealed(b)) == nil {
+			var again partMeta
+			if err := again.decode(m.encode()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
+// FuzzSegment: a log of any bytes opens.
+func FuzzSegment(f *testing.F) {
+	dir := f.TempDir()
+	s, err := Open(small(dir))
+	if err != nil {
+		f.Fatal(err)
+	}
+	m := &maker{p: 2, e: 1}
+	m.put(f, s, "a", "b")
+	flush(f, s)
+	name := filepath.Base(s.wal.last.path)
+	id := s.ID()
+	s.CloseHard()
+	b, err := os.ReadFile(filepath.Join(dir, logDir, name))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b[:400])
+	f.Fuzz(func(t *testing.T, b []byte) {
+		s := &Store{parts: make([]atomic.Pointer[part], ring.MaxPartitions)}
+		s.opts, _ = Options{Dir: "unused"}.withDefaults()
+		r := &recovery{s: s, logs: map[ring.Partition]*logState{}}
+		start, _, err := readHead(b, 1, id)
+		if err != nil {
+			return
+		}
+		used, _ := r.records(&segment{start: start, path: "none"}, b)
+		if used > int64(len(b)) {
+			t.Fatal(used)
+		}
+	})
+}
