@@ -82,8 +82,23 @@ var breaks = []mutant{
 		`if e, ok := r.lead.newest[string(key)]; ok {`, `if e, ok := r.lead.newest[string(key)]; ok && false {`},
 	{"a failing answer does not wait", "judge.go",
 		`	case open:
-		l.ops`, `	case open && r.p > 99:
-		l.ops`},
+		l.wait(`, `	case open && r.p > 99:
+		l.wait(`},
+	{"a repeat of what is prepared is taken again", "judge.go",
+		`if e := l.byOp[opKey{op.Boot, op.N}]; e != nil {`, `if e := l.byOp[opKey{op.Boot, op.N}]; e != nil && r.p > 99 {`},
+	{"a repeat of what has committed is taken again", "judge.go",
+		`	return past != subjects.PastUnknown`, `	return false`},
+	{"what is over takes effect", "judge.go",
+		`	case subjects.PastOver:
+		r.answer(ev.ID, subjects.StatusUnknown)`, `	case subjects.PastOver:
+		past = subjects.PastUnknown`},
+	{"a failure of a later attempt is not recorded", "judge.go",
+		`case w.Attempt > 1 && w.Op.Boot != 0:`, `case w.Attempt > 99:`},
+	{"a new primary forgets who made what it rolls forward", "lead.go",
+		`				l.prepared(e)`, `				l.prepared(e)
+				clear(l.byOp)`},
+	{"answers do not travel with the data", "peer.go",
+		`m.Sessions = r.log.Sessions()`, `m.Sessions = (&subjects.Sessions{}).Append(nil)`},
 	{"a late report of a complete stream counts", "peer.go",
 		`if p == nil || !p.learner || p.complete || m.Commit < p.base.Seq {`, `if p == nil || !p.learner || p.complete {`},
 	{"a restarted process does not say hello", "replica.go",
