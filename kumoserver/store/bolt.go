@@ -210,7 +210,7 @@ func unseal(b []byte) ([]byte, bool) {
 
 // openBolt opens the file. An error that is ErrDamaged says that the file
 // itself is no good.
-func openBolt(path string) (db *bbolt.DB, err error) {
+func openBolt(path string, lax bool) (db *bbolt.DB, err error) {
 	err = guard(func() error {
 		db, err = bbolt.Open(path, 0o600, &bbolt.Options{
 			Timeout:      time.Second, // the folder's lock is ours: nobody has it
@@ -218,6 +218,8 @@ func openBolt(path string) (db *bbolt.DB, err error) {
 			// Growing the map waits for every reader; address space is free.
 			InitialMmapSize: 1 << 30,
 			NoStatistics:    true,
+			NoSync:          lax,
+			NoGrowSync:      lax,
 		})
 		return err
 	})

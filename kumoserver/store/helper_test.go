@@ -1,6 +1,7 @@
 package store
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -18,6 +19,13 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv("KUMO_STORE_WRITER"); dir != "" {
 		writeUntilKilled(dir)
 		return
+	}
+	// A model run opens and crashes real stores: 100 of them are for when asked.
+	flag.Parse()
+	asked := false
+	flag.Visit(func(f *flag.Flag) { asked = asked || f.Name == "rapid.checks" })
+	if !asked {
+		flag.Set("rapid.checks", "25")
 	}
 	goleak.VerifyTestMain(m)
 }

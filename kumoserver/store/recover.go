@@ -73,7 +73,7 @@ func (r *recovery) openData() error {
 // tryData opens the file as it is.
 func (r *recovery) tryData(path string) (found bool, err error) {
 	s := r.s
-	if s.db, err = openBolt(path); err != nil {
+	if s.db, err = openBolt(path, s.opts.disk.lax); err != nil {
 		return false, err
 	}
 	if r.meta, found, r.metas, err = loadBolt(s.db); err != nil || !found && s.identity.Ready {
@@ -93,7 +93,7 @@ func (r *recovery) remakeData(path, mark string) error {
 		return err
 	}
 	var err error
-	if s.db, err = openBolt(path); err != nil {
+	if s.db, err = openBolt(path, s.opts.disk.lax); err != nil {
 		return err
 	}
 	if _, _, r.metas, err = loadBolt(s.db); err != nil {
@@ -208,10 +208,17 @@ func (r *recovery) entry(e *subjects.Entry, g *segment, off int64) {
 	switch {
 	case !l.started:
 		l.started, l.first = true, e.Prev
-	case e.Prev != l.tail:
+	case e.Prev != l.tail && r.carried(p, l, e):
+		return
+	case e.Prev != l.tail && e.Version.Seq > l.tail.Seq:
 		r.s.note("partition %d: entry %s does not follow %s", p.id, e.Version, l.tail)
 		l.broken = true
 		return
+	case e.Prev != l.tail:
+		// Carried, and what it was carried from is partly gone.
+		r.s.backlog.Add(-p.log.bytes)
+		p.log, p.index = entryLog{}, index{}
+		l.first, l.atApplied = e.Prev, subjects.Version{}
 	}
 	l.tail = e.Version
 	p.index.push(g, off, e.Version.Seq)
@@ -227,6 +234,23 @@ func (r *recovery) entry(e *subjects.Entry, g *segment, off int64) {
 		p.log.push(e)
 		r.s.backlog.Add(weight(e))
 	}
+}
+
+// carried reports whether the log holds the entry already.
+func (r *recovery) carried(p *part, l *logState, e *subjects.Entry) bool {
+	seq := e.Version.Seq
+	if seq > l.tail.Seq {
+		return false
+	}
+	if old := p.log.at(seq); old != nil {
+		return old.Version == e.Version
+	}
+	g, off, ok := p.index.find(seq)
+	if !ok {
+		return false
+	}
+	old, err := readEntry(g, off, p.id, seq)
+	return err == nil && old.Version == e.Version
 }
 
 // cut does recCut again: on the log, since it never cuts what has committed.

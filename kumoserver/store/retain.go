@@ -18,19 +18,20 @@ func (s *Store) removeOldest() bool {
 		return false
 	}
 	oldest, end := w.segs[0], w.segs[1].start
-	// The newest segment holds all promises in its first record, so nothing
-	// but entries keeps an old one.
-	needed := w.synced
-	keep := w.written - end
+	synced := w.synced
+	keep := int64(w.written - end)
 	w.mu.Unlock()
-	if int64(keep) < s.opts.RetainBytes || end > needed {
+	if keep < s.opts.RetainBytes || max(end, s.carried.Load()) > synced {
 		return false
 	}
 	for _, p := range parts {
 		p.mu.RLock()
-		dirty := p.dirtyLSN
+		needs, waits := p.dirtyLSN != 0 && p.dirtyLSN < end, p.quiet()
 		p.mu.RUnlock()
-		if dirty != 0 && dirty < end {
+		if needs && waits && keep > s.opts.RetainBytes+2*s.opts.SegmentBytes {
+			s.carryTo.Store(end)
+		}
+		if needs {
 			return false
 		}
 	}
@@ -49,4 +50,35 @@ func (s *Store) removeOldest() bool {
 	}
 	s.prep.poke()
 	return true
+}
+
+// carry writes entries again that cannot commit for a long time (their
+// partition waits for a replica and for managers), so that they do not keep all
+// of the log behind them. Recovery skips what it has twice.
+func (s *Store) carry() {
+	limit := s.carryTo.Swap(0)
+	for _, p := range s.snapshotParts() {
+		p.mu.Lock()
+		if p.log.len() > 0 && p.dirtyLSN != 0 && p.dirtyLSN < limit && p.quiet() {
+			s.carryPart(p)
+		}
+		p.mu.Unlock()
+	}
+	s.carried.Store(s.wal.end.Load())
+}
+
+func (s *Store) carryPart(p *part) {
+	first := p.log.first()
+	for seq := first; seq <= p.tail.Seq; seq++ {
+		g, off, err := s.wal.add(recEntry, p.log.at(seq).Raw)
+		if err != nil {
+			return // Flush reports it
+		}
+		if seq == first {
+			p.index.cut(first - 1)
+			p.dirtyLSN = g.start + uint64(off)
+		}
+		p.index.push(g, off, seq)
+	}
+	p.endLSN = s.wal.end.Load()
 }

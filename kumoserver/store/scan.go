@@ -87,7 +87,7 @@ func (r *recovery) trim() error {
 	if err := g.file.Truncate(g.size); err != nil {
 		return err
 	}
-	return g.file.Sync() // or what was cut off could come back
+	return r.s.opts.disk.fullsync(g.file) // or what was cut off could come back
 }
 
 // damage notes where the log is bad and judges whether it is the tail of what a

@@ -89,11 +89,8 @@ func createSegment(d *disk, path string, size int64) (_ *segment, err error) {
 	if err := d.preallocate(f, size); err != nil {
 		return nil, fmt.Errorf("allocate %s: %w", path, err)
 	}
-	if err := f.Sync(); err != nil {
+	if err := d.fullsync(f); err != nil {
 		return nil, fmt.Errorf("sync %s: %w", path, err)
-	}
-	if err := syncDir(filepath.Dir(path)); err != nil {
-		return nil, err
 	}
 	return &segment{size: size, path: path, file: f}, nil
 }

@@ -46,6 +46,9 @@ type Store struct {
 	commitsFrom uint64  // LSN of the last commit record
 	scratch     []byte
 
+	carryTo atomic.Uint64 // entries before this LSN are to be written again
+	carried atomic.Uint64 // LSN behind those that were
+
 	logFull, boltFull atomic.Bool
 
 	failMu  sync.Mutex
@@ -435,6 +438,9 @@ func (s *Store) Sessions(id ring.Partition) []byte {
 func (s *Store) Flush(done func(error)) (now bool) {
 	if s.wal.end.Load()-s.commitsFrom > commitEvery {
 		s.recordCommits()
+	}
+	if s.carryTo.Load() > 0 {
+		s.carry()
 	}
 	_, err := s.wal.flush()
 	must := s.must || s.opts.Sync == SyncAlways

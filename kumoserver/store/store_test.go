@@ -352,3 +352,50 @@ func TestLogIsRetainedAndRemoved(t *testing.T) {
 	}
 	want(t, s, 2, keyOf(1), value)
 }
+
+// Entries that cannot commit do not keep the rest of the log.
+func TestStuckEntriesAreCarried(t *testing.T) {
+	o := small(t.TempDir())
+	s := open(t, o)
+	stuck, busy := &maker{p: 1, e: 1}, &maker{p: 2, e: 1}
+	for i := range 5 {
+		stuck.put(t, s, keyOf(i), "stuck")
+	}
+	s.Commit(1, 2)
+	value := strings.Repeat("v", 1000)
+	for round := range 6 {
+		for i := range 200 {
+			busy.put(t, s, keyOf(i%10), value)
+			if i%10 == 9 {
+				flush(t, s)
+				s.Commit(2, busy.tail.Seq)
+			}
+		}
+		eventually(t, "the log is short", func() bool {
+			flush(t, s)
+			s.applier.kickNow()
+			return s.Stats().Log < o.RetainBytes+5*o.SegmentBytes
+		})
+		list, ok := s.Entries(1, 3, 1<<20)
+		if !ok || len(list) != 3 || list[2].Version.Seq != 5 {
+			t.Fatal(list, ok)
+		}
+		if round%2 == 0 {
+			s.CloseHard()
+		} else {
+			s.Close()
+		}
+		s = open(t, o)
+		if st := s.State(1); st.Tail.Seq != 5 || st.Commit != 2 || len(s.Damaged()) > 0 {
+			t.Fatalf("%+v %v", st, s.Damaged())
+		}
+	}
+	s.Commit(1, 5)
+	want(t, s, 1, keyOf(4), "stuck")
+	eventually(t, "applied", applied(s))
+	s.Close()
+	s = open(t, o)
+	if st := s.State(1); st.Tail.Seq != 5 || len(s.Damaged()) > 0 {
+		t.Fatalf("%+v %v", st, s.Damaged())
+	}
+}
