@@ -10,11 +10,15 @@ import (
 	"github.com/etolabo/kumofs/testenv"
 )
 
+// filled is how many values there are to copy, where that matters.
+const filled = 3000
+
 // One of three servers is killed, then a second, under load; then both return
 // with their old folders.
 func TestTwoOfThreeServersKilled(t *testing.T) {
 	t.Parallel()
 	c := testenv.New(t, testenv.Processes())
+	c.EventuallyWhole()
 	load := c.Load()
 	load.GoesOn()
 
@@ -23,7 +27,7 @@ func TestTwoOfThreeServersKilled(t *testing.T) {
 	c.EventuallyState("server1", "down")
 	c.Eventually("two copies of everything are left", func() bool {
 		p := c.Status().Partitions
-		return p.Degraded == p.Total && p.Down == 0
+		return p.Degraded == p.Total && p.Lone == 0 && p.Down == 0
 	})
 
 	c.Kill("server2")
@@ -61,6 +65,7 @@ func TestManagerAndServerKilledTogether(t *testing.T) {
 	t.Parallel()
 	c := testenv.New(t, testenv.Processes(), testenv.Managers(2))
 	c.Eventually("three servers vote beside the managers", func() bool { return len(c.Status().Voters) == 5 })
+	c.EventuallyWhole()
 	load := c.Load()
 	load.GoesOn()
 	for _, pair := range [][]string{{"manager1", "server1"}, {"manager2", "server2"}} {
@@ -106,6 +111,7 @@ func TestAllKilledAtOnce(t *testing.T) {
 func TestFourthServerJoinsUnderLoad(t *testing.T) {
 	t.Parallel()
 	c := testenv.New(t, testenv.Processes())
+	c.Fill(filled)
 	load := c.Load()
 	load.GoesOn()
 
@@ -127,6 +133,7 @@ func TestFourthServerJoinsUnderLoad(t *testing.T) {
 	load.Stop()
 	load.NoErrors()
 	load.Verify()
+	c.VerifyFill(filled)
 }
 
 // A server that is killed while data moves to it, or from it, goes on where it
@@ -134,6 +141,7 @@ func TestFourthServerJoinsUnderLoad(t *testing.T) {
 func TestServersKilledWhileDataMoves(t *testing.T) {
 	t.Parallel()
 	c := testenv.New(t, testenv.Processes())
+	c.Fill(filled)
 	load := c.Load()
 	load.GoesOn()
 	name := c.AddServer()
@@ -148,6 +156,7 @@ func TestServersKilledWhileDataMoves(t *testing.T) {
 	load.Stop()
 	load.NoErrors()
 	load.Verify()
+	c.VerifyFill(filled)
 }
 
 // A gateway that starts while all managers are down finds the ring at a server.
@@ -178,20 +187,17 @@ func TestStatusFollowsAServer(t *testing.T) {
 	t.Parallel()
 	c := testenv.New(t, testenv.Processes())
 	c.EventuallyWhole()
-	st := c.Status()
-	if st.Health != "ok" || len(st.Alarms) > 0 {
-		t.Errorf("health %s, alarms %v", st.Health, st.Alarms)
-	}
-	roles := map[subjects.Role]int{}
-	for _, n := range st.Nodes {
-		roles[n.Role]++
-		if n.State != "up" {
-			t.Errorf("%s is %s", n.Name, n.State)
+	c.Eventually("five nodes are up and all is well", func() bool {
+		st := c.Status()
+		roles := map[subjects.Role]int{}
+		for _, n := range st.Nodes {
+			if n.State == "up" {
+				roles[n.Role]++
+			}
 		}
-	}
-	if roles[subjects.RoleManager] != 1 || roles[subjects.RoleServer] != 3 || roles[subjects.RoleGateway] != 1 {
-		t.Errorf("nodes: %v", roles)
-	}
+		return st.Health == "ok" && len(st.Alarms) == 0 &&
+			roles[subjects.RoleManager] == 1 && roles[subjects.RoleServer] == 3 && roles[subjects.RoleGateway] == 1
+	})
 	c.Set("k", "v")
 	primary := c.PrimaryOf("k")
 	c.Kill(primary)
@@ -206,4 +212,23 @@ func TestStatusFollowsAServer(t *testing.T) {
 	if v := c.Get("k"); v != "v" {
 		t.Errorf("k is %q", v)
 	}
+}
+
+// A server that hangs is taken for dead, and is one more copy once it goes on.
+func TestServerHangs(t *testing.T) {
+	t.Parallel()
+	c := testenv.New(t, testenv.Processes())
+	c.EventuallyWhole()
+	load := c.Load()
+	load.GoesOn()
+	c.Pause("server2")
+	c.EventuallyState("server2", "down")
+	load.GoesOn()
+	c.Resume("server2")
+	c.EventuallyState("server2", "up")
+	c.EventuallyWhole()
+	load.GoesOn()
+	load.Stop()
+	load.NoErrors()
+	load.Verify()
 }

@@ -18,10 +18,10 @@ import (
 // The load's shape: bounded, since tests share a machine.
 const (
 	loadWorkers  = 8
-	loadKeys     = 40                     // of each worker
-	loadEvery    = 10 * time.Millisecond  // an operation of each worker
-	loadValue    = 200                    // bytes, about
-	progressStep = loadWorkers * loadKeys // operations that show that it does
+	loadKeys     = 40                   // of each worker
+	loadEvery    = 5 * time.Millisecond // an operation of each worker
+	loadValue    = 200                  // bytes, about
+	progressStep = 800                  // operations that show that the service goes on
 )
 
 // Load is clients that set, get and delete without pause. Each key belongs to
@@ -222,3 +222,27 @@ func (k *keyState) String() string {
 	}
 	return s
 }
+
+// Fill stores n values of 1 KiB, so that there is something to copy.
+func (c *Cluster) Fill(n int) {
+	c.t.Helper()
+	for i := range n {
+		c.Set(fmt.Sprint("fill-", i), filling(i))
+	}
+}
+
+// VerifyFill reads back what Fill stored.
+func (c *Cluster) VerifyFill(n int) {
+	c.t.Helper()
+	wrong := 0
+	for i := range n {
+		if v := c.Get(fmt.Sprint("fill-", i)); v != filling(i) {
+			wrong++
+		}
+	}
+	if wrong > 0 {
+		c.t.Errorf("%d of %d values are not what was stored", wrong, n)
+	}
+}
+
+func filling(i int) string { return strings.Repeat(fmt.Sprint(i, "."), 1024)[:1024] }
