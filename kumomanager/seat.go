@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/etolabo/kumofs/bus"
+	"github.com/etolabo/kumofs/bus/proof"
 	"github.com/etolabo/kumofs/bus/quorum"
 	"github.com/etolabo/kumofs/subjects"
 	"github.com/etolabo/kumofs/subjects/ring"
@@ -34,7 +35,7 @@ type seat struct {
 	log     *slog.Logger
 	machine *machine
 	quorum  *quorum.Quorum
-	proofs  *proofs
+	proofs  *proof.Watcher[ring.Process]
 	subs    []*bus.Sub
 	failed  chan error // the log could not be written
 
@@ -92,7 +93,7 @@ func openSeat(o seatOptions) (_ *seat, err error) {
 		core: newCore(o.settings, time.Now()),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.proofs = newProofs(o.log, func(p ring.Process) {
+	s.proofs = proof.NewWatcher(o.log, func(p ring.Process) {
 		s.do(func(now time.Time) { s.core.members.ended(p, now) })
 	})
 	defer func() {
@@ -145,7 +146,7 @@ func (s *seat) close() error {
 			_ = sub.Close()
 		}
 		s.cancel()
-		s.proofs.close()
+		s.proofs.Close()
 		if s.quorum != nil {
 			s.err = s.quorum.Close()
 		}

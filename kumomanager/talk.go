@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/etolabo/kumofs/bus"
+	"github.com/etolabo/kumofs/bus/proof"
 	"github.com/etolabo/kumofs/kumomanager/rebalance"
 	"github.com/etolabo/kumofs/subjects"
 	"github.com/etolabo/kumofs/subjects/ring"
@@ -92,11 +93,11 @@ func (s *seat) heard(m *bus.Msg) {
 }
 
 // watchAll keeps a proof connection to each server that is not known gone.
-func (m *members) watchAll(p *proofs) {
+func (m *members) watchAll(w *proof.Watcher[ring.Process]) {
 	for id, s := range m.servers {
 		if !s.proved && s.hb.Proof != "" && s.watched != s.hb.Boot {
 			s.watched = s.hb.Boot
-			p.watch(ring.Process{Store: id, Boot: s.hb.Boot}, s.hb.Proof)
+			w.Watch(uint64(id), ring.Process{Store: id, Boot: s.hb.Boot}, s.hb.Proof)
 		}
 	}
 }

@@ -23,6 +23,8 @@ type core struct {
 	table *ring.Table
 	// routes are kept by node; the table may give one a new name.
 	routes map[ring.NodeID]*route
+	// watched are the nodes whose processes are watched.
+	watched map[ring.NodeID]bool
 
 	parts map[ring.Partition]*part
 	dirty []*part // touched in this turn
@@ -119,6 +121,8 @@ func (c *core) do(w *work) {
 		if w.err == nil {
 			c.landed(w.flushed)
 		}
+	case w.died != nil:
+		c.died(*w.died)
 	case w.tick:
 		for _, p := range c.parts {
 			c.step(p, replica.Tick{Now: c.now})
@@ -187,6 +191,7 @@ func (c *core) configure(t *ring.Table) {
 		c.step(p, replica.Configure{Config: *cfg, Now: c.now})
 	}
 	c.leave(t)
+	c.watchPeers(t, self)
 	c.s.countRoles(t)
 }
 

@@ -23,7 +23,8 @@ type work struct {
 	ranged  *rangeItem
 	table   *ring.Table
 	flushed *flight
-	err     error // of flushed
+	err     error         // of flushed
+	died    *ring.Process // is proved to be gone
 	tick    bool
 	call    func(*core) // for status and tests: run in the loop
 }

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/etolabo/kumofs/bus"
+	"github.com/etolabo/kumofs/bus/proof"
 	"github.com/etolabo/kumofs/kumoserver/store"
 	"github.com/etolabo/kumofs/subjects"
 	"github.com/etolabo/kumofs/subjects/ring"
@@ -36,7 +37,8 @@ type Server struct {
 
 	store   *store.Store
 	bus     *bus.Bus
-	proof   *proof
+	proof   *proof.Listener
+	deaths  *proof.Watcher[ring.Process] // of servers that share partitions with this one
 	watch   *watch.Watcher
 	witness Closer
 	stops   []func() error // subscriptions and services
@@ -94,7 +96,7 @@ func Open(o Options) (_ *Server, err error) {
 		s.log.Warn("damage found in the store", "what", d)
 	}
 	s.cluster.Store(uint64(s.store.ClusterID()))
-	if s.proof, err = openProof(o.Listen, s.log); err != nil {
+	if err = s.openProof(); err != nil {
 		return nil, err
 	}
 	if err = s.openBus(); err != nil {
@@ -295,12 +297,15 @@ func (s *Server) close() error {
 	for _, stop := range s.stops {
 		errs = append(errs, stop())
 	}
+	if s.deaths != nil {
+		s.deaths.Close()
+	}
 	errs = append(errs, s.background.Wait())
 	if s.bus != nil {
 		errs = append(errs, s.bus.Close())
 	}
 	if s.proof != nil {
-		s.proof.close()
+		errs = append(errs, s.proof.Close())
 	}
 	if s.store != nil {
 		errs = append(errs, s.store.Close())
