@@ -35,6 +35,7 @@ func small(dir string) Options {
 	return Options{
 		Dir: dir, SegmentBytes: 16 << 10, RetainBytes: 64 << 10, MemtableBytes: 1 << 20,
 		ApplyAfter: 5 * time.Millisecond, SyncEvery: 5 * time.Millisecond, OSBoot: "boot-1",
+		disk: &disk{lax: true},
 	}
 }
 

@@ -109,7 +109,7 @@ func emptyButOurs(dir string) bool {
 }
 
 // loadIdentity reads who the store is, or makes it someone.
-func loadIdentity(dir string) (identity, error) {
+func loadIdentity(d *disk, dir string) (identity, error) {
 	var id identity
 	path := filepath.Join(dir, identityName)
 	found, err := readJSON(path, &id)
@@ -121,7 +121,7 @@ func loadIdentity(dir string) (identity, error) {
 			return id, fmt.Errorf("%s is not empty and is %w: name another folder, or an empty one", dir, ErrNotStore)
 		}
 		id = identity{Format: format, ID: ring.NodeID(random())}
-		return id, saveJSON(path, id)
+		return id, d.saveJSON(path, id)
 	}
 	if id.Format != format {
 		return id, fmt.Errorf("%s: %w: it has format %d, this program reads %d; use the program that made it, or another folder", dir, ErrFormat, id.Format, format)
@@ -156,12 +156,12 @@ func readJSON(path string, v any) (found bool, err error) {
 	return true, nil
 }
 
-func saveJSON(path string, v any) error {
+func (d *disk) saveJSON(path string, v any) error {
 	b, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		return err
 	}
-	if err := writeFile(path, append(b, '\n')); err != nil {
+	if err := d.writeFile(path, append(b, '\n')); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return nil

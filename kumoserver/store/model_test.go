@@ -350,7 +350,6 @@ func TestModel(t *testing.T) {
 		}
 		defer os.RemoveAll(dir)
 		o := small(dir)
-		o.disk = &disk{lax: true}
 		o.SegmentBytes = int64(rapid.IntRange(4<<10, 16<<10).Draw(t, "segment"))
 		o.RetainBytes = int64(rapid.SampledFrom([]int{-1, 8 << 10, 64 << 10}).Draw(t, "retain"))
 		o.MemtableBytes = int64(rapid.SampledFrom([]int{8 << 10, 1 << 20}).Draw(t, "memory"))

@@ -30,7 +30,7 @@ func Open(o Options) (_ *Store, err error) {
 	if s.lock, err = lockFolder(o.Dir); err != nil {
 		return nil, err
 	}
-	if s.identity, err = loadIdentity(o.Dir); err != nil {
+	if s.identity, err = loadIdentity(o.disk, o.Dir); err != nil {
 		return nil, err
 	}
 	last, found := run{}, false
@@ -56,7 +56,7 @@ func Open(o Options) (_ *Store, err error) {
 		Unclean: judgeRun(last, found, o.OSBoot) || r.missing ||
 			found && r.torn && (last.Clean || r.rotten && last.OSBoot == o.OSBoot),
 	}
-	if err = saveJSON(filepath.Join(o.Dir, runName), s.run); err != nil {
+	if err = s.opts.disk.saveJSON(filepath.Join(o.Dir, runName), s.run); err != nil {
 		return nil, err
 	}
 	if err = s.begin(r); err != nil {
@@ -100,7 +100,7 @@ func (s *Store) begin(r *recovery) error {
 		return nil
 	}
 	s.identity.Ready = true
-	return saveJSON(filepath.Join(s.opts.Dir, identityName), s.identity)
+	return s.opts.disk.saveJSON(filepath.Join(s.opts.Dir, identityName), s.identity)
 }
 
 // note records damage.
@@ -143,7 +143,7 @@ func (s *Store) Close() error {
 	if err == nil {
 		s.idMu.Lock()
 		s.run.Clean = true
-		err = saveJSON(filepath.Join(s.opts.Dir, runName), s.run)
+		err = s.opts.disk.saveJSON(filepath.Join(s.opts.Dir, runName), s.run)
 		s.idMu.Unlock()
 	}
 	s.release()

@@ -1,0 +1,285 @@
+package store
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/etolabo/kumofs/subjects"
+	"github.com/etolabo/kumofs/subjects/ring"
+)
+
+// commitEvery is how many bytes of log share one record of commit indexes.
+const commitEvery = 64 << 10
+
+// Append adds an entry to its partition's log. Its Prev must be the tail
+// (ErrGap), Raw must be set, and its bytes must never change afterwards. With
+// ErrNoSpace deletes are still taken.
+func (s *Store) Append(e *subjects.Entry) error {
+	if int(e.Partition) >= len(s.parts) || len(e.Raw) == 0 || len(e.Raw) > maxRecord-recordHead {
+		return fmt.Errorf("append %d/%s: %w", e.Partition, e.Version, subjects.ErrMalformed)
+	}
+	if s.Full() && (e.Kind == subjects.EntryPut || e.Kind == subjects.EntryAnswer) {
+		return ErrNoSpace
+	}
+	p := s.make(e.Partition)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.follows(e); err != nil {
+		return err
+	}
+	g, off, err := s.wal.add(recEntry, e.Raw)
+	if err != nil {
+		return err
+	}
+	p.append(e)
+	p.index.push(g, off, e.Version.Seq)
+	p.touch(recEntry, g.start+uint64(off), s.wal.end.Load())
+	s.backlog.Add(weight(e))
+	return nil
+}
+
+// record adds a small record of a partition to the log.
+func (s *Store) record(p *part, kind recordKind, body []byte) error {
+	g, off, err := s.wal.add(kind, body)
+	if err == nil {
+		p.touch(kind, g.start+uint64(off), s.wal.end.Load())
+	}
+	return err
+}
+
+// body begins the body of a small record.
+func (s *Store) body(p *part) []byte {
+	return binary.AppendUvarint(s.scratch[:0], uint64(p.id))
+}
+
+// Promise raises the epoch that the store answers to; it never lowers it.
+func (s *Store) Promise(id ring.Partition, epoch ring.Epoch) {
+	if int(id) >= len(s.parts) {
+		return
+	}
+	p := s.make(id)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if epoch <= p.promised {
+		return
+	}
+	// An error here is reported by Flush, which has to come before the promise
+	// counts.
+	if s.record(p, recPromises, binary.AppendUvarint(s.body(p), uint64(epoch))) == nil {
+		p.promised = epoch
+	}
+	s.must = true
+}
+
+// Cut promises an epoch and drops the entries after a version of the log, in
+// one record. When that would drop a committed entry it changes nothing and
+// returns ErrBelowCommit; when the version is none of the log, ErrNotShared.
+func (s *Store) Cut(id ring.Partition, epoch ring.Epoch, after subjects.Version) error {
+	if int(id) >= len(s.parts) {
+		return fmt.Errorf("cut %d: %w", id, subjects.ErrMalformed)
+	}
+	p := s.make(id)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.lost:
+		return fmt.Errorf("cut %d after %s: %w", id, after, ErrLost)
+	case after.Seq < p.commit.Seq:
+		return fmt.Errorf("cut %d after %s: %w %s", id, after, ErrBelowCommit, p.commit)
+	}
+	outline, ok := cutOutline(p.outline, after)
+	if !ok {
+		return fmt.Errorf("cut %d after %s: %w: it ends at %s", id, after, ErrNotShared, p.tail)
+	}
+	body := appendVersion(binary.AppendUvarint(s.body(p), uint64(epoch)), after)
+	if err := s.record(p, recCut, body); err != nil {
+		return err
+	}
+	before := p.held()
+	p.promised = max(p.promised, epoch)
+	p.outline, p.tail = outline, after
+	p.log.cut(after.Seq)
+	p.index.cut(after.Seq)
+	s.backlog.Add(p.held() - before)
+	s.must = true
+	return nil
+}
+
+// Reset begins a copy anew, to be completed by ranges: it is incomplete with an
+// empty cursor, and its log goes on after base.
+func (s *Store) Reset(id ring.Partition, epoch ring.Epoch, base subjects.Version) error {
+	if int(id) >= len(s.parts) {
+		return fmt.Errorf("reset %d: %w", id, subjects.ErrMalformed)
+	}
+	p := s.make(id)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	body := appendVersion(binary.AppendUvarint(s.body(p), uint64(epoch)), base)
+	if err := s.record(p, recReset, body); err != nil {
+		return err
+	}
+	s.backlog.Add(-p.held())
+	p.promised = max(p.promised, epoch)
+	p.reset(base)
+	s.must = true
+	return nil
+}
+
+// Drop forgets a copy but not its promise.
+func (s *Store) Drop(id ring.Partition) error {
+	p := s.part(id)
+	if p == nil {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := s.record(p, recDrop, s.body(p)); err != nil {
+		return err
+	}
+	s.backlog.Add(-p.held())
+	p.fresh()
+	p.mem.wipe()
+	s.must = true
+	return nil
+}
+
+// Commit makes the entries through seq visible; they go to bbolt later. On an
+// incomplete copy entries of keys behind the cursor stay in the log only.
+func (s *Store) Commit(id ring.Partition, seq uint64) {
+	p := s.part(id)
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if seq <= p.commit.Seq || p.lost {
+		return
+	}
+	p.advance(min(seq, p.tail.Seq))
+	if !p.commitDirty {
+		p.commitDirty = true
+		s.commits = append(s.commits, p)
+	}
+	s.applier.arm()
+}
+
+// Range takes one piece of a stream: it replaces what the copy holds from
+// m.From to m.To and moves the cursor there; the last one completes the copy.
+// Its bytes must never change afterwards.
+func (s *Store) Range(id ring.Partition, m *subjects.Range) error {
+	if s.Full() {
+		return ErrNoSpace
+	}
+	if int(id) >= len(s.parts) || m.Partition != id {
+		return fmt.Errorf("range of %d for %d: %w", m.Partition, id, subjects.ErrMalformed)
+	}
+	p := s.make(id)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.checkRange(m); err != nil {
+		return fmt.Errorf("range of %d: %w", id, err)
+	}
+	after, err := p.committedAfter(m.Through)
+	if err != nil {
+		return fmt.Errorf("range of %d: %w", id, err)
+	}
+	sessions, err := sessionsOf(m)
+	if err != nil {
+		return fmt.Errorf("range of %d: %w", id, err)
+	}
+	// Recovery does the log's records again in their order, so it must know
+	// what had committed when this one came.
+	if p.commitDirty {
+		if err := s.record(p, recCommits, binary.AppendUvarint(s.body(p), p.commit.Seq)); err != nil {
+			return err
+		}
+	}
+	body := m.Append(nil)
+	if len(body) > maxRecord-recordHead {
+		return fmt.Errorf("range of %d: %d bytes: %w", id, len(body), subjects.ErrMalformed)
+	}
+	if err := s.record(p, recRange, body); err != nil {
+		return err
+	}
+	before := p.held()
+	p.takeRange(m, sessions, after)
+	s.backlog.Add(p.held() - before)
+	s.applier.arm()
+	return nil
+}
+
+// sessionsOf reads the sessions that come with the last range of a stream.
+func sessionsOf(m *subjects.Range) (*subjects.Sessions, error) {
+	s := &subjects.Sessions{}
+	if len(m.Sessions) == 0 {
+		return s, nil
+	}
+	if err := s.Decode(m.Sessions); err != nil {
+		return nil, fmt.Errorf("sessions: %w", err)
+	}
+	return s, nil
+}
+
+// Session returns what the committed entries of a partition tell of an
+// operation. Values are valid until the next change.
+func (s *Store) Session(id ring.Partition, op subjects.OpID) (subjects.Recorded, subjects.Past) {
+	p := s.part(id)
+	if p == nil {
+		return subjects.Recorded{}, subjects.PastUnknown
+	}
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.sessions.Lookup(op)
+}
+
+// Sessions returns a partition's sessions in their wire form.
+func (s *Store) Sessions(id ring.Partition) []byte {
+	p := s.part(id)
+	if p == nil {
+		return nil
+	}
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.sessions.Append(nil)
+}
+
+// Flush writes everything buffered. now tells that it is as durable as the sync
+// mode says already, and done is not called. Otherwise done is called, in the
+// order of the calls, once it is on disk or has failed: with SyncAlways, and
+// when there is a promise, cut, reset or drop in it. done runs on the goroutine
+// that syncs and must not block.
+func (s *Store) Flush(done func(error)) (now bool) {
+	if s.wal.end.Load()-s.commitsFrom > commitEvery {
+		s.recordCommits()
+	}
+	if s.carryTo.Load() > 0 {
+		s.carry()
+	}
+	_, err := s.wal.flush()
+	must := s.must || s.opts.Sync == SyncAlways
+	s.must = false
+	if s.backlog.Load() > s.opts.MemtableBytes/applyShare {
+		s.applier.kickNow()
+	}
+	if err == nil && (!must || s.wal.isSynced()) {
+		return true
+	}
+	s.wal.whenSynced(done, err)
+	return false
+}
+
+// recordCommits writes the commit indexes that moved since the last time.
+func (s *Store) recordCommits() {
+	b := s.scratch[:0]
+	for _, p := range s.commits {
+		p.commitDirty = false
+		b = binary.AppendUvarint(binary.AppendUvarint(b, uint64(p.id)), p.commit.Seq)
+	}
+	clear(s.commits)
+	s.commits = s.commits[:0]
+	s.scratch = b
+	if len(b) > 0 {
+		s.wal.add(recCommits, b) // an error is Flush's to report
+	}
+	s.commitsFrom = s.wal.end.Load()
+}
