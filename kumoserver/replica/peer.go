@@ -120,7 +120,13 @@ func (r *Replica) answered(h *subjects.Header) *peer {
 		return nil
 	}
 	p := l.peer(h.From.Store)
-	if p == nil || p.state == starting || h.From.Boot != p.boot {
+	switch {
+	case p == nil || p.state == starting:
+		return nil
+	case h.From.Boot != p.boot:
+		// The process that follows is not the one that was met, whose last
+		// answer may have come late: only EpochStart can tell.
+		l.again(r, p)
 		return nil
 	}
 	return p
@@ -162,9 +168,14 @@ func (r *Replica) refused(m *subjects.PrepareReply) {
 		return
 	}
 	if p := l.peer(m.From.Store); p != nil && p.state == replicating {
-		p.joining = p.joining && slices.Contains(l.asked, p.id)
-		l.start(r, p)
+		l.again(r, p)
 	}
+}
+
+// again begins anew with a peer whose process is not the one that was met.
+func (l *lead) again(r *Replica, p *peer) {
+	p.joining = p.joining && slices.Contains(l.asked, p.id)
+	l.start(r, p)
 }
 
 // replicate sends each peer what it lacks, in one message.

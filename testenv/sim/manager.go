@@ -3,6 +3,7 @@ package sim
 import (
 	"slices"
 
+	"github.com/etolabo/kumofs/kumomanager/rebalance"
 	"github.com/etolabo/kumofs/subjects/ring"
 )
 
@@ -97,15 +98,43 @@ func (m *manager) tick() {
 		m.s.note("managers take %v for dead", down)
 		m.apply(ring.Command{Down: down})
 	}
+	m.reconcile()
+	if m.s.chance(0.3) {
+		m.publish()
+	}
+	m.s.after(m.s.between(30, 80), m.tick)
+}
+
+// reconcile changes what the managers want to change by themselves.
+func (m *manager) reconcile() {
+	if m.s.prof.Planned {
+		for p := range m.table.Partitions {
+			if len(m.table.Partitions[p].Target) == 0 {
+				m.retarget(ring.Partition(p))
+			}
+		}
+		for _, c := range rebalance.Reconcile(m.view()).Changes {
+			m.change(c)
+		}
+		return
+	}
 	for p := range m.table.Partitions {
 		if c, ok := m.want(ring.Partition(p)); ok {
 			m.change(c)
 		}
 	}
-	if m.s.chance(0.3) {
-		m.publish()
+}
+
+func (m *manager) view() rebalance.View {
+	v := rebalance.View{Table: m.table, Nodes: map[ring.NodeID]rebalance.Status{}, Learners: 2, Shifts: 1}
+	for _, n := range m.table.Nodes {
+		st := rebalance.Status{State: rebalance.Down, Boot: n.Boot}
+		if n.Up {
+			st.State = rebalance.Up
+		}
+		v.Nodes[n.ID] = st
 	}
-	m.s.after(m.s.between(30, 80), m.tick)
+	return v
 }
 
 // change makes a change unless no whole copy would be left in sync, which is
@@ -125,6 +154,15 @@ func (m *manager) asked(c ring.Change) {
 	if c.Primary.Boot == 0 {
 		n, _ := m.table.Node(c.Primary.Store)
 		c.Primary = n.Process()
+	}
+	if m.s.prof.Planned {
+		c, why := rebalance.Judge(m.view(), c.By, c)
+		if why != "" {
+			m.s.note("managers refuse a wish for p%d: %s", c.Partition, why)
+			return
+		}
+		m.change(c)
+		return
 	}
 	if len(c.ISR) == 1 && len(old.ISR) > 1 && !m.s.prof.PlainReads && m.s.chance(0.5) {
 		// Whoever asks to be alone may be the one who is cut off.
@@ -232,10 +270,30 @@ func (m *manager) retarget(p ring.Partition) {
 		return
 	}
 	m.s.rng.Shuffle(len(known), func(i, j int) { known[i], known[j] = known[j], known[i] })
+	if m.s.prof.Planned {
+		m.replan(known)
+		return
+	}
 	var to []ring.NodeID
 	for _, n := range known[:m.s.prof.Replicas] {
 		to = append(to, n.ID)
 	}
 	m.s.note("managers want p%d at %v", p, ids(to))
 	m.apply(ring.Command{Target: []ring.Target{{Partition: p, Nodes: to}}})
+}
+
+// replan attaches some of the nodes, in this order, and places all partitions on
+// them.
+func (m *manager) replan(nodes []ring.Node) {
+	n := m.s.prof.Replicas + m.s.rng.IntN(len(nodes)-m.s.prof.Replicas+1)
+	var servers []rebalance.Server
+	for _, n := range nodes[:n] {
+		servers = append(servers, rebalance.Server{ID: n.ID})
+	}
+	if wishes := rebalance.Targets(m.table, servers); len(wishes) > 0 {
+		for _, w := range wishes {
+			m.s.note("managers want p%d at %v", w.Partition, ids(w.Nodes))
+		}
+		m.apply(ring.Command{Target: wishes})
+	}
 }

@@ -27,6 +27,10 @@ type Profile struct {
 	Unclean    float64 // that a crashed node lost what it had acknowledged
 	Drop       float64 // that a node forgets a copy that it need not hold
 
+	// Planned: the managers decide as the product's do (package rebalance); else
+	// more wildly, within the table's rules.
+	Planned bool
+
 	// PlainReads: fail-over follows crashes alone, so that a read needs no
 	// lease to be linearizable.
 	PlainReads bool
@@ -85,6 +89,13 @@ func draw(r *rand.Rand, seed uint64) Profile {
 		Window:     pick(r, 1, 300, 8<<20),
 	}
 	profiles[seed%uint64(len(profiles))](&p, r)
+	if p.Planned = r.IntN(2) == 0; p.Planned {
+		p.Name += ", planned"
+		p.PlainReads = false // leads move while the old primary runs
+		// The managers cannot tell a replica that is silent from one that says
+		// that its copy is damaged, and would give such a one the lead.
+		p.Gone = 0
+	}
 	return p
 }
 
