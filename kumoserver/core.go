@@ -30,6 +30,7 @@ type core struct {
 	dirty []*part // touched in this turn
 
 	held    []held // durable sends of this turn
+	leases  leases
 	waiters waiters
 	spare   []work
 	now     int64
@@ -96,6 +97,8 @@ func (c *core) do(w *work) {
 		for i := range w.writes {
 			c.write(&w.writes[i])
 		}
+	case w.leases != nil:
+		c.lease(w.leases)
 	case w.peers != nil:
 		full := c.store.Full()
 		for _, m := range w.peers {
@@ -109,7 +112,7 @@ func (c *core) do(w *work) {
 	case w.expire != nil:
 		e := w.expire
 		if p := c.parts[e.partition]; p != nil {
-			c.step(p, &replica.Expire{ID: c.waiters.add(e.caller), Key: e.key, Clock: c.clock})
+			c.step(p, &replica.Expire{ID: c.waiters.add(e.caller), Key: e.key, Now: c.now, Clock: c.clock})
 		}
 	case w.ranged != nil:
 		if p := c.parts[w.ranged.partition]; p != nil {
@@ -154,7 +157,7 @@ func (c *core) write(w *write) {
 		c.reply(who, &subjects.Reply{Status: subjects.StatusNoSpace})
 		return
 	}
-	c.step(p, &replica.Propose{ID: c.waiters.add(who), Write: &w.msg, Clock: c.clock})
+	c.step(p, &replica.Propose{ID: c.waiters.add(who), Write: &w.msg, Now: c.now, Clock: c.clock})
 }
 
 // part returns the partition's machine, which a message or the ring may bring
@@ -170,7 +173,7 @@ func (c *core) part(id ring.Partition) *part {
 	p := &part{id: id}
 	p.machine = replica.New(id, c.s.process(), replica.State{
 		Promised: st.Promised, Outline: st.Outline, Commit: st.Commit,
-		Incomplete: st.Incomplete, Cursor: st.Cursor, Unclean: c.s.store.Unclean() && !st.Incomplete,
+		Now: c.now, Incomplete: st.Incomplete, Cursor: st.Cursor, Unclean: c.s.store.Unclean() && !st.Incomplete,
 	}, partLog{c.store, id}, c.s.o.Replica)
 	c.parts[id] = p
 	return p
@@ -214,7 +217,7 @@ func (c *core) leave(t *ring.Table) {
 			c.s.log.Error("drop a copy that has moved away", "partition", id, "epoch", cfg.Epoch, "err", err)
 			continue
 		}
-		c.s.serving[id].Store(0)
+		c.s.serving[id].set(replica.Serve{})
 		delete(c.parts, id)
 	}
 }
@@ -247,6 +250,7 @@ func (c *core) turn() {
 			c.perform(p, e)
 		}
 	}
+	c.sendLeases()
 	c.send()
 	f := &flight{sends: c.held}
 	for _, p := range c.dirty {

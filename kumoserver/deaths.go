@@ -4,6 +4,7 @@ import (
 	"net"
 
 	"github.com/etolabo/kumofs/bus/proof"
+	"github.com/etolabo/kumofs/kumoserver/replica"
 	"github.com/etolabo/kumofs/subjects/ring"
 )
 
@@ -40,7 +41,8 @@ func (c *core) watchPeers(t *ring.Table, self ring.NodeID) {
 	c.watched = peers
 }
 
-// peersOf returns the other nodes of all configurations that hold a node.
+// peersOf returns the other nodes of all configurations that hold a node, and
+// those that are wished to be in them.
 func peersOf(t *ring.Table, self ring.NodeID) map[ring.NodeID]bool {
 	peers := map[ring.NodeID]bool{}
 	for i := range t.Partitions {
@@ -54,13 +56,17 @@ func peersOf(t *ring.Table, self ring.NodeID) map[ring.NodeID]bool {
 		for _, id := range cfg.Learners {
 			peers[id] = true
 		}
+		for _, id := range cfg.Target { // who was just left out, too
+			peers[id] = true
+		}
 	}
 	delete(peers, self)
 	return peers
 }
 
-// died takes the proof that a process is gone. The machines have no event for it
-// yet.
+// died tells every machine that a process is gone.
 func (c *core) died(process ring.Process) {
-	c.s.log.Info("a server's process has ended", "process", process)
+	for _, p := range c.parts {
+		c.step(p, replica.Died{Process: process, Now: c.now})
+	}
 }

@@ -18,13 +18,13 @@ func TestPeersOf(t *testing.T) {
 	table := &ring.Table{Partitions: []ring.Config{
 		{ISR: []ring.NodeID{1, 2}, Learners: []ring.NodeID{3}},
 		{ISR: []ring.NodeID{4}, Learners: []ring.NodeID{1}},
-		{ISR: []ring.NodeID{2, 5}, Target: []ring.NodeID{1, 5}}, // a wish is nothing yet
+		{ISR: []ring.NodeID{2, 5}, Target: []ring.NodeID{1, 5}}, // who is wished for may just have been left out
 		{},
 	}}
 	for self, want := range map[ring.NodeID]map[ring.NodeID]bool{
 		1: {2: true, 3: true, 4: true},
 		3: {1: true, 2: true},
-		5: {2: true},
+		5: {1: true, 2: true},
 		6: {},
 	} {
 		if d := cmp.Diff(want, peersOf(table, self)); d != "" {

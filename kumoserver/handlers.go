@@ -25,6 +25,7 @@ func (s *Server) subscribe() error {
 		{c.Parts(s.name, subjects.VerbEpoch), peers},
 		{c.Parts(s.name, subjects.VerbStream), peers},
 		{c.ServerReply(s.name), peers},
+		{c.Lease(s.name), peers},
 	} {
 		sub, err := s.bus.Handle(h.subject, s.meshID, h.handle)
 		if err != nil {
@@ -81,6 +82,10 @@ func (s *Server) onPeers(f *bus.Frame) {
 	bytes := 0
 	for _, body, ok := f.Next(); ok; _, body, ok = f.Next() {
 		m, err := decodePeer(body)
+		if l := leaseOf(m); err == nil && l != nil {
+			s.inbox.push(work{leases: l}, len(body))
+			continue
+		}
 		if err != nil {
 			s.log.Warn("a server's message does not parse", "subject", f.Subject, "err", err)
 			continue
@@ -110,6 +115,10 @@ func decodePeer(body []byte) (any, error) {
 		m = new(subjects.Range)
 	case subjects.KindRangeReply:
 		m = new(subjects.RangeReply)
+	case subjects.KindLease:
+		m = new(subjects.Lease)
+	case subjects.KindLeaseReply:
+		m = new(subjects.LeaseReply)
 	default:
 		return nil, subjects.ErrMalformed
 	}
@@ -123,6 +132,7 @@ type reader struct {
 	out   *bus.Outbox
 	reads []subjects.Read
 	ids   []uint64
+	leads []ring.Epoch // in which each read began
 	// The frame at hand and what GetMany calls, made once.
 	reply string
 	clock int64
@@ -132,7 +142,7 @@ func (r *reader) onReads(f *bus.Frame) {
 	if f.Reply == "" {
 		return
 	}
-	r.reads, r.ids = r.reads[:0], r.ids[:0]
+	r.reads, r.ids, r.leads = r.reads[:0], r.ids[:0], r.leads[:0]
 	r.reply, r.clock = f.Reply, time.Now().UnixMilli()
 	for id, body, ok := f.Next(); ok; id, body, ok = f.Next() {
 		r.reads = append(r.reads, subjects.Read{})
@@ -141,12 +151,13 @@ func (r *reader) onReads(f *bus.Frame) {
 			r.reads = r.reads[:len(r.reads)-1]
 			continue
 		}
-		if status := r.s.readable(m.Partition, m.Epoch); status != subjects.StatusOK {
+		lead, status := r.s.readable(m.Partition, m.Epoch, m.Key, 0)
+		if status != subjects.StatusOK {
 			r.answer(id, &subjects.Reply{Status: status, Epoch: r.s.epoch(m.Partition)})
 			r.reads = r.reads[:len(r.reads)-1]
 			continue
 		}
-		r.ids = append(r.ids, id)
+		r.ids, r.leads = append(r.ids, id), append(r.leads, lead)
 	}
 	r.s.gets.Add(uint64(len(r.reads)))
 	r.s.store.GetMany(len(r.reads), r.at, r.found)
@@ -162,9 +173,11 @@ func (r *reader) at(i int) (ring.Partition, []byte) { return r.reads[i].Partitio
 func (r *reader) found(i int, rec subjects.Record, found bool, err error) {
 	m, id := &r.reads[i], r.ids[i]
 	rep := subjects.Reply{Status: subjects.StatusNotFound, Epoch: m.Epoch}
-	switch status := r.s.readable(m.Partition, m.Epoch); {
+	switch lead, status := r.s.readable(m.Partition, m.Epoch, m.Key, boottime()); {
 	case status != subjects.StatusOK:
 		rep.Status, rep.Epoch = status, r.s.epoch(m.Partition)
+	case lead != r.leads[i]:
+		rep.Status = subjects.StatusRetry // another may have led in between
 	case err != nil:
 		r.s.fault(m.Partition, m.Epoch, err.Error())
 		rep.Status = subjects.StatusCorrupt
@@ -182,21 +195,6 @@ func (r *reader) found(i int, rec subjects.Record, found bool, err error) {
 
 func (r *reader) answer(id uint64, rep *subjects.Reply) {
 	r.out.End(rep.Append(r.out.Begin(r.reply, r.reply, "", id)))
-}
-
-// readable reports whether this process may answer reads of a partition to
-// somebody whose ring has it at epoch.
-func (s *Server) readable(p ring.Partition, epoch ring.Epoch) subjects.Status {
-	if int(p) >= len(s.serving) {
-		return subjects.StatusBad
-	}
-	switch at := s.serving[p].Load(); {
-	case at == 0:
-		return subjects.StatusNotPrimary
-	case uint64(epoch) > at:
-		return subjects.StatusRetry // the ring is on its way here
-	}
-	return subjects.StatusOK
 }
 
 // epoch is the partition's epoch as this server's ring has it.

@@ -19,6 +19,7 @@ type caller struct {
 type work struct {
 	writes  []write    // a gateway's frame
 	peers   []peerItem // a server's frame
+	leases  *leaseItem // a server's question for leases, or its answer
 	expire  *expireItem
 	ranged  *rangeItem
 	table   *ring.Table

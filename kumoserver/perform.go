@@ -20,6 +20,9 @@ func (c *core) perform(p *part, e replica.Effect) {
 		c.store.Commit(p.id, e.Seq)
 	case replica.Reply:
 		if who, ok := c.waiters.take(e.ID); ok {
+			if e.Until != 0 && boottime() >= e.Until {
+				e.Reply = subjects.Reply{Status: subjects.StatusRetry, Epoch: e.Reply.Epoch}
+			}
 			c.reply(who, &e.Reply)
 		}
 	case replica.Send:
@@ -42,11 +45,11 @@ func (c *core) perform(p *part, e replica.Effect) {
 	case replica.Ask:
 		c.s.ask(e.Change)
 	case replica.Serve:
-		if e.On {
-			c.s.serving[p.id].Store(uint64(e.Epoch))
-		} else {
-			c.s.serving[p.id].Store(0)
-		}
+		c.s.serving[p.id].set(e)
+	case replica.WantLease:
+		c.leases.want(e.To, p.id, e.Epoch)
+	case replica.Grant:
+		c.leases.granted = append(c.leases.granted, subjects.PartitionEpoch{Partition: p.id, Epoch: e.Epoch})
 	case replica.Fault:
 		c.s.fault(p.id, p.machine.Status().Promised, e.Text)
 	default:
@@ -63,6 +66,7 @@ func (c *core) perform(p *part, e replica.Effect) {
 type route struct {
 	name     string
 	reply    string
+	lease    string
 	dest     [len(verbs)]string   // keys under which items to it are merged
 	subjects [len(verbs)][]string // by partition, made when first used
 }
@@ -95,7 +99,7 @@ func (c *core) route(to ring.NodeID) *route {
 	if r := c.routes[to]; r != nil && r.name == node.Name {
 		return r
 	}
-	r := &route{name: node.Name, reply: c.s.o.Cluster.ServerReply(node.Name)}
+	r := &route{name: node.Name, reply: c.s.o.Cluster.ServerReply(node.Name), lease: c.s.o.Cluster.Lease(node.Name)}
 	for i, verb := range verbs {
 		r.dest[i] = node.Name + " " + verb
 		r.subjects[i] = make([]string, c.table.Size())

@@ -46,11 +46,9 @@ type Server struct {
 	inbox   *inbox
 	backlog int64 // bytes not applied beyond which writers are slowed down
 	asks    chan ring.Change
-	scans   chan struct{} // places for range reads
-	// serving holds, by partition, the epoch in which reads are answered here,
-	// or 0.
-	serving [ring.MaxPartitions]atomic.Uint64
-	cluster atomic.Uint64 // the cluster's ID, 0 until the ring is known
+	scans   chan struct{}               // places for range reads
+	serving [ring.MaxPartitions]serving // by partition
+	cluster atomic.Uint64               // the cluster's ID, 0 until the ring is known
 
 	gets, sets, deletes, moved atomic.Uint64
 	primaries, replicas, joins atomic.Int64

@@ -24,6 +24,7 @@ type Receive struct {
 type Propose struct {
 	ID    uint64
 	Write *subjects.Write
+	Now   int64
 	Clock int64 // wall clock, Unix milliseconds
 }
 
@@ -31,7 +32,30 @@ type Propose struct {
 type Expire struct {
 	ID    uint64
 	Key   []byte
+	Now   int64
 	Clock int64 // wall clock, Unix milliseconds
+}
+
+// LeaseAsked brings a primary's question for a lease.
+type LeaseAsked struct {
+	From  ring.Process
+	Epoch ring.Epoch
+	Now   int64
+}
+
+// Granted brings a peer's lease: the answer to a question that was sent at Sent,
+// on this process's own clock.
+type Granted struct {
+	From  ring.Process
+	Epoch ring.Epoch
+	Sent  int64
+	Now   int64
+}
+
+// Died says that a process is proved to be gone.
+type Died struct {
+	Process ring.Process
+	Now     int64
 }
 
 // Logged says that the log to this entry is as durable as the sync mode says.
@@ -97,10 +121,12 @@ type Send struct {
 	Durable bool
 }
 
-// Reply answers a Propose or an Expire.
+// Reply answers a Propose or an Expire. One with a time of Until depends on a
+// lease: from then on it is StatusRetry instead.
 type Reply struct {
 	ID    uint64
 	Reply subjects.Reply
+	Until int64
 }
 
 // ReadRange asks for committed records from key From on; they come back as
@@ -116,10 +142,28 @@ type ReadRange struct {
 // boot ID, that of the node's newest process is meant.
 type Ask struct{ Change ring.Change }
 
-// Serve switches reads of the partition on or off.
+// Serve switches reads of the partition on or off. They may be answered before
+// Until, if the clock is looked at after the value was taken, but for those of
+// Hidden keys, whose newest entry is of unknown fate. Hidden is not changed
+// afterwards.
 type Serve struct {
+	Epoch  ring.Epoch
+	On     bool
+	Until  int64
+	Hidden map[string]struct{}
+}
+
+// WantLease asks another process for a lease of this partition. Many partitions'
+// questions go in one message.
+type WantLease struct {
+	To    ring.NodeID
 	Epoch ring.Epoch
-	On    bool
+}
+
+// Grant answers a LeaseAsked; it goes at once, in one message with others.
+type Grant struct {
+	To    ring.Process
+	Epoch ring.Epoch
 }
 
 // Fault tells the operator of damage; the copy will be made anew.

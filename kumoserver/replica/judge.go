@@ -50,10 +50,10 @@ func (r *Replica) propose(ev *Propose) {
 		l.prepare(r, ev.ID, e, reply, clock, w)
 	case open:
 		l.wait(r, ev.ID, reply)
-	case !l.serving:
+	case !l.reads(r):
 		r.answer(ev.ID, subjects.StatusRetry)
 	default:
-		r.emit(Reply{ev.ID, reply})
+		r.emit(Reply{ID: ev.ID, Reply: reply, Until: l.leased()})
 	}
 }
 
@@ -71,7 +71,7 @@ func (r *Replica) repeated(ev *Propose) bool {
 	a, past := r.log.Session(op)
 	switch past {
 	case subjects.PastDone:
-		r.emit(Reply{ev.ID, told(a, l.epoch)})
+		r.emit(Reply{ID: ev.ID, Reply: told(a, l.epoch)})
 	case subjects.PastOver:
 		r.answer(ev.ID, subjects.StatusUnknown)
 	}
@@ -116,7 +116,7 @@ func (r *Replica) expire(ev *Expire) {
 }
 
 func (r *Replica) answer(id uint64, s subjects.Status) {
-	r.emit(Reply{id, subjects.Reply{Status: s, Epoch: r.config.Epoch}})
+	r.emit(Reply{ID: id, Reply: subjects.Reply{Status: s, Epoch: r.config.Epoch}})
 }
 
 // newest returns the newest prepared or else committed value of a key; open
@@ -145,7 +145,7 @@ func (l *lead) prepare(r *Replica, id uint64, e *subjects.Entry, reply subjects.
 	}
 	reply.Epoch = l.epoch
 	if w.Options&subjects.OptionEarly != 0 {
-		r.emit(Reply{id, reply})
+		r.emit(Reply{ID: id, Reply: reply})
 		return
 	}
 	l.ops = append(l.ops, op{id, e.Version.Seq, reply})

@@ -11,10 +11,13 @@ import (
 type lead struct {
 	epoch   ring.Epoch
 	peers   []*peer // in-sync replicas and learners, itself not among them
-	serving bool    // reads may be answered
+	serving bool    // reads may be answered, while there are leases
+	told    Serve   // the newest that the server was told
 	// rolled is the tail at promotion: entries to it are of unknown fate until
-	// every in-sync replica has them. Reads wait for that.
-	rolled uint64
+	// every in-sync replica has them. Reads of their keys wait for that.
+	rolled   uint64
+	hidden   map[string]struct{}
+	hidesAll bool
 
 	open    []*subjects.Entry          // prepared and not committed, in order
 	newest  map[string]*subjects.Entry // by key, the newest of open
@@ -54,7 +57,7 @@ func (r *Replica) takeLead() {
 	}
 	l := &lead{epoch: r.config.Epoch, newest: map[string]*subjects.Entry{}, byOp: map[opKey]*subjects.Entry{}}
 	if old != nil {
-		l.serving, l.rolled = old.serving, old.rolled
+		l.serving, l.rolled, l.hidden, l.hidesAll = old.serving, old.rolled, old.hidden, old.hidesAll
 		l.open, l.newest, l.byOp, l.flushed, l.ops = old.open, old.newest, old.byOp, old.flushed, old.ops
 	} else {
 		l.rolled = r.tail.Seq
@@ -71,6 +74,7 @@ func (r *Replica) takeLead() {
 			}
 			next = entries[len(entries)-1].Version.Seq + 1
 		}
+		l.hide()
 	}
 	r.lead, r.ack, r.leader = l, false, r.self
 	r.promise(l.epoch)
@@ -80,12 +84,12 @@ func (r *Replica) takeLead() {
 				continue
 			}
 			p := &peer{id: id, learner: !r.config.HasISR(id), waiting: r.now}
+			if old != nil {
+				p.inherit(old.peer(id))
+			}
 			l.peers = append(l.peers, p)
 			l.start(r, p)
 		}
-	}
-	if l.serving {
-		r.emit(Serve{Epoch: l.epoch, On: true})
 	}
 	l.advance(r)
 }
@@ -154,17 +158,14 @@ func (l *lead) advance(r *Replica) {
 		}
 		commit = min(commit, p.match)
 	}
-	if commit > r.commit {
+	if commit > r.commit && !r.bound() {
 		r.commitTo(commit)
 		l.forget(commit)
 	}
-	if !l.serving && ready && r.commit >= l.rolled {
-		l.serving = true
-		r.emit(Serve{Epoch: l.epoch, On: true})
-	}
+	l.serve(r, ready)
 	n := 0
 	for n < len(l.ops) && l.ops[n].seq <= r.commit {
-		r.emit(Reply{l.ops[n].id, l.ops[n].reply})
+		r.emit(Reply{ID: l.ops[n].id, Reply: l.ops[n].reply})
 		n++
 	}
 	l.ops = shift(l.ops, n)
@@ -202,6 +203,7 @@ func shift[T any](s []T, n int) []T {
 func (l *lead) tick(r *Replica) {
 	for _, p := range l.peers {
 		l.nudge(r, p)
+		l.askLease(r, p)
 		l.consider(r, p)
 	}
 	l.reconfigure(r)
@@ -221,7 +223,7 @@ func (l *lead) reconfigure(r *Replica) {
 	}
 	for _, id := range r.config.Learners {
 		switch p := l.peer(id); {
-		case p.joining && p.complete && p.match >= p.joinAt && p.state == replicating && !p.silent:
+		case p.joining && !r.bound() && p.complete && p.match >= p.joinAt && p.state == replicating && !p.silent:
 			c.ISR = append(c.ISR, id)
 			c.Reason = "a learner has caught up"
 		case p.silent && slices.Contains(l.asked, id):

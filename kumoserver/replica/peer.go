@@ -32,6 +32,10 @@ type peer struct {
 	waiting int64 // since when something is unanswered; 0: nothing is
 	silent  bool
 
+	lease      int64 // until when it lets this process read
+	leaseAsked int64 // when it was last asked for one
+	leaseWaits int64 // since when it has not answered; 0: it has
+
 	// Of learners.
 	restart  bool             // EpochStart tells it to begin anew
 	base     subjects.Version // after which it then begins
@@ -41,6 +45,14 @@ type peer struct {
 	rangeAt  int64
 	joining  bool // its acknowledgement is required
 	joinAt   uint64
+}
+
+// inherit keeps the leases of the epoch before: a grant belongs to the process
+// that it was given to, whatever the epoch.
+func (p *peer) inherit(old *peer) {
+	if old != nil {
+		p.lease, p.leaseAsked, p.leaseWaits = old.lease, old.leaseAsked, old.leaseWaits
+	}
 }
 
 // start sends EpochStart.
@@ -83,6 +95,11 @@ func (r *Replica) epochReply(m *subjects.EpochReply) {
 	p.boot, p.state = m.From.Boot, replicating
 	p.match, p.next, p.bytes, p.told, p.knows = tail.Seq, tail.Seq+1, 0, 0, m.Commit
 	p.complete, p.cursor, p.reading = !m.Incomplete, bytes.Clone(m.Cursor), false
+	// It has promised this epoch, and so stopped if it led one before; an earlier
+	// process of its store is gone.
+	r.release(func(g grant) bool { return g.to.Store == p.id })
+	p.leaseAsked = 0
+	l.askLease(r, p)
 	l.advance(r)
 }
 
@@ -255,7 +272,7 @@ func (l *lead) nudge(r *Replica, p *peer) {
 
 // consider decides whether a replica is silent and whether a learner is close.
 func (l *lead) consider(r *Replica, p *peer) {
-	if p.waiting != 0 && r.now-p.waiting >= r.o.Silence {
+	if p.waiting != 0 && r.now-p.waiting >= r.o.Silence || p.leaseWaits != 0 && r.now-p.leaseWaits >= r.o.Silence {
 		p.silent = true
 	}
 	if p.silent && !slices.Contains(l.asked, p.id) {

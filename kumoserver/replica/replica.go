@@ -24,6 +24,8 @@ type State struct {
 	Commit     uint64           // entries to here are known committed
 	Incomplete bool             // ranges from Cursor on are missing
 	Cursor     []byte
+	// Now is when the process begins, for what one before it may have granted.
+	Now int64
 	// Unclean stores may have lost entries that they acknowledged; they
 	// promise, grant and lead nothing until they were copied anew.
 	Unclean bool
@@ -53,6 +55,11 @@ type Options struct {
 	Resend int64
 	// AskAgain is after how long an unanswered change request is repeated.
 	AskAgain int64
+	// Lease is how long a grant lets its primary read, from when it asked; Grant
+	// is how long it binds its giver, from when it was asked. Grant must be
+	// larger by twice the drift of clocks. LeaseEvery is how often leases are
+	// asked for.
+	Lease, Grant, LeaseEvery int64
 	// Window is how many bytes of entries may be unacknowledged at one replica.
 	Window int
 	// Waiting is how many operations may wait for their commit; more are told
@@ -66,7 +73,8 @@ type Options struct {
 // Defaults are the options of a server.
 func Defaults() Options {
 	const ms = 1e6
-	return Options{Silence: 500 * ms, Resend: 200 * ms, AskAgain: 250 * ms, Window: 8 << 20, Waiting: 1 << 14, JoinLag: 64}
+	return Options{Silence: 500 * ms, Resend: 200 * ms, AskAgain: 250 * ms,
+		Lease: 1000 * ms, Grant: 1100 * ms, LeaseEvery: 150 * ms, Window: 8 << 20, Waiting: 1 << 14, JoinLag: 64}
 }
 
 // Replica is the machine of one partition. It is owned by one goroutine.
@@ -94,6 +102,7 @@ type Replica struct {
 	faulty bool         // the log does not fit to the leader's and takes nothing
 	ack    bool         // a PrepareReply is due at the end of the turn
 
+	grants    []grant
 	handed    int64 // when another primary was last asked for
 	saidHello int64
 	now       int64
@@ -112,6 +121,10 @@ func New(p ring.Partition, self ring.Process, s State, log Log, o Options) *Repl
 		incomplete: s.Incomplete, cursor: s.Cursor, unclean: s.Unclean,
 	}
 	r.durable = r.tail.Seq
+	if s.Promised > 0 {
+		r.grants = []grant{{until: s.Now + o.Grant}}
+	}
+	r.now = s.Now
 	return r
 }
 
@@ -122,9 +135,20 @@ func (r *Replica) Step(ev Event) []Effect {
 	r.out = r.out[:0]
 	switch ev := ev.(type) {
 	case *Propose:
+		r.now = ev.Now
 		r.propose(ev)
 	case *Expire:
+		r.now = ev.Now
 		r.expire(ev)
+	case LeaseAsked:
+		r.now = ev.Now
+		r.leaseAsked(ev)
+	case Granted:
+		r.now = ev.Now
+		r.granted(ev)
+	case Died:
+		r.now = ev.Now
+		r.died(ev.Process)
 	case Receive:
 		r.now = ev.Now
 		r.receive(ev.Msg)
@@ -187,7 +211,7 @@ func (r *Replica) stepDown() {
 	r.emit(Serve{Epoch: l.epoch})
 	for _, op := range l.ops {
 		op.reply.Status, op.reply.Epoch, op.reply.Value = subjects.StatusNotPrimary, r.config.Epoch, nil
-		r.emit(Reply{op.id, op.reply})
+		r.emit(Reply{ID: op.id, Reply: op.reply})
 	}
 }
 

@@ -51,7 +51,7 @@ func TestScripts(t *testing.T) {
 func play(t *testing.T, text string) string {
 	t.Helper()
 	out := &strings.Builder{}
-	s := &script{t: t, now: 1e9}
+	s := &script{t: t, now: 1e9, grants: true, peers: map[ring.NodeID]ring.Process{}}
 	for _, block := range strings.Split(strings.TrimSpace(text), "\n\n") {
 		events, _, _ := strings.Cut(block+"\n", "----\n")
 		out.WriteString(events)
@@ -80,6 +80,10 @@ type script struct {
 	now    int64
 	events int
 	args   args
+	// grants: leases are granted at once, and not shown, unless a script begins
+	// with "leases".
+	grants bool
+	peers  map[ring.NodeID]ring.Process // the newest process of each store
 }
 
 // line plays one event and lists its effects.
@@ -97,12 +101,33 @@ func (s *script) line(line string) (effects []string) {
 	case "trim":
 		s.store.trim(s.args.number("to"))
 		return nil
+	case "leases":
+		s.grants = false
+		return nil
 	case "tick": // passes time first
 		s.now += int64(s.args.number("ms")) * 1e6
 	}
+	var wanted []replica.WantLease
+	if by := s.args.text("by"); by != "" {
+		p := s.args.process("by")
+		s.peers[p.Store] = p
+	}
 	for _, e := range s.m.Step(s.event(words[0])) {
+		if w, ok := e.(replica.WantLease); ok && s.grants {
+			wanted = append(wanted, w)
+			continue
+		}
 		effects = append(effects, sim.Show(e))
 		s.store.do(s.t, e)
+	}
+	for _, w := range wanted { // everybody grants what is asked
+		for _, e := range s.m.Step(replica.Granted{From: s.peers[w.To], Epoch: w.Epoch, Sent: s.now, Now: s.now}) {
+			if serve, ok := e.(replica.Serve); ok && words[0] == "tick" && serve.On {
+				continue // renewed
+			}
+			effects = append(effects, sim.Show(e))
+			s.store.do(s.t, e)
+		}
 	}
 	return effects
 }
@@ -123,7 +148,17 @@ func (s *script) begin() {
 			s.store.apply(s.store.entries[seq-1])
 		}
 	}
-	s.m = replica.New(0, s.self, s.store.recovered(), s.store, replica.Defaults())
+	s.m = replica.New(0, s.self, s.begun(), s.store, replica.Defaults())
+}
+
+// begun is the state of a store at the start of a process.
+func (s *script) begun() replica.State {
+	st := s.store.recovered()
+	st.Now = s.now
+	if s.grants { // what the process before granted is long over
+		st.Now -= 10e9
+	}
+	return st
 }
 
 func (s *script) event(kind string) replica.Event {
@@ -134,7 +169,13 @@ func (s *script) event(kind string) replica.Event {
 	case "propose":
 		return s.propose()
 	case "expire":
-		return &replica.Expire{ID: a.number("id"), Key: []byte(a.text("key")), Clock: s.clock()}
+		return &replica.Expire{ID: a.number("id"), Key: []byte(a.text("key")), Now: s.now, Clock: s.clock()}
+	case "asked":
+		return replica.LeaseAsked{From: a.process("by"), Epoch: ring.Epoch(a.number("e")), Now: s.now}
+	case "granted":
+		return replica.Granted{From: a.process("by"), Epoch: ring.Epoch(a.number("e")), Sent: s.now - int64(a.number("ago"))*1e6, Now: s.now}
+	case "died":
+		return replica.Died{Process: a.process("by"), Now: s.now}
 	case "logged":
 		return replica.Logged{Tail: a.version("tail")}
 	case "turn":
@@ -177,7 +218,7 @@ func (s *script) propose() *replica.Propose {
 			w.Verb = v
 		}
 	}
-	return &replica.Propose{ID: a.number("id"), Write: w, Clock: s.clock()}
+	return &replica.Propose{ID: a.number("id"), Write: w, Now: s.now, Clock: s.clock()}
 }
 
 func (s *script) message(kind string) any {

@@ -135,8 +135,12 @@ func (p *part) serve(e replica.Serve) {
 		return
 	}
 	was := p.serving
-	p.serving = true
+	p.serving, p.reads = true, e
 	if was {
+		return
+	}
+	if len(e.Hidden) > 0 {
+		// Data may be ahead of the commit index, by a range, in hidden keys only.
 		return
 	}
 	if s.mgr.table.Partitions[p.p].Epoch == e.Epoch && p.mem.commit < uint64(len(l.log)) {

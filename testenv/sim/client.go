@@ -22,7 +22,6 @@ type operation struct {
 	entries  []*subjects.Entry // what the attempts made, if anything
 	effect   *subjects.Entry   // that which committed, known at the end
 	done     bool              // the client waits no more
-	void     bool              // the answer says nothing
 }
 
 // attempt is one request to one process.
@@ -33,7 +32,6 @@ type attempt struct {
 	node     *node // that took it
 	life     int
 	answered bool
-	void     bool
 }
 
 // made returns the entry of the operation that has this token.
@@ -147,9 +145,6 @@ func (c *client) choose() *operation {
 		}
 	}
 	op.w.Verb = verbs[s.rng.IntN(len(verbs))]
-	if op.w.Verb == 0 && !s.prof.PlainReads {
-		op.w.Verb = subjects.VerbTouch
-	}
 	if op.w.Verb != 0 {
 		if c.opened == nil {
 			c.opened = map[ring.Partition]uint64{}
@@ -171,7 +166,7 @@ func (n *node) serve(r request) {
 	a.node, a.life = n, n.life
 	if a.w.Verb == 0 {
 		reply := subjects.Reply{Status: subjects.StatusNotPrimary}
-		if p.serving {
+		if p.readable(a.w.Key) {
 			reply.Status = subjects.StatusNotFound
 			if rec, ok, _ := p.Get(a.w.Key); ok {
 				reply = subjects.Reply{Status: subjects.StatusOK, Value: rec.Value, Cas: rec.Version.CAS()}
@@ -181,7 +176,7 @@ func (n *node) serve(r request) {
 		return
 	}
 	n.s.proposing = a
-	p.step(&replica.Propose{ID: a.id, Write: &a.w, Clock: n.s.now / ms})
+	p.step(&replica.Propose{ID: a.id, Write: &a.w, Now: n.s.now, Clock: n.s.now / ms})
 	n.s.proposing = nil
 }
 
@@ -191,9 +186,6 @@ func (s *Sim) answer(n *node, e replica.Reply) {
 	op := a.op
 	if a.node != n || a.life != n.life || a.answered {
 		s.fail("node %d answers #%d, which it was not asked or has answered", n.id, op.id)
-	}
-	if e.Reply.Status != subjects.StatusOK && s.proposing == a && !s.prof.PlainReads {
-		a.void = true // a read by a primary that may not be one any more
 	}
 	if e.Reply.Status == subjects.StatusOK && op.made(e.Reply.Cas) == nil {
 		s.fail("node %d answers #%d with success and token %s", n.id, op.id, subjects.FromCAS(e.Reply.Cas))
@@ -213,7 +205,7 @@ func (s *Sim) reply(a *attempt, r subjects.Reply) {
 			c.again(a)
 			return
 		}
-		op.ret, op.reply, op.void = s.tick(), r, a.void
+		op.ret, op.reply = s.tick(), r
 		if len(op.entries) > 0 {
 			s.rep.Acks++
 		}

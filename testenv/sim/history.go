@@ -28,7 +28,7 @@ func (s *Sim) last() {
 			s.fail("an acknowledged write is not in the log: %s", op)
 		case op.ret != 0 && e != nil && op.reply.Status != e.Answer:
 			s.fail("an operation had another outcome than its client was told: %s", op)
-		case op.void || op.ret == 0 && (e == nil || e.Answer != subjects.StatusOK):
+		case op.ret == 0 && (e == nil || e.Answer != subjects.StatusOK):
 			continue
 		}
 		h := porcupine.Operation{ClientId: op.client, Input: op, Output: op, Call: op.call, Return: op.ret}

@@ -72,8 +72,20 @@ var breaks = []mutant{
 }`, `Tail: r.tail}, false)
 	}
 }`},
-	{"a new primary serves before it has rolled forward", "lead.go",
-		`if !l.serving && ready && r.commit >= l.rolled {`, `if !l.serving && ready {`},
+	{"a new primary shows what is of unknown fate", "lead.go",
+		`		l.hide()`, `		l.hidden = nil`},
+	{"leases are not looked at", "lease.go",
+		`until = min(until, p.lease)`, `until = max(until, p.lease)`},
+	{"a grant does not bind its giver", "lease.go",
+		`if g.to != r.self && r.now < g.until {`, `if g.to != r.self && r.now < 0 {`},
+	{"a restarted process forgets what it granted", "replica.go",
+		`if s.Promised > 0 {`, `if s.Promised > 0 && o.Lease == 0 {`},
+	{"all grants end with an answer to EpochStart", "peer.go",
+		`r.release(func(g grant) bool { return g.to.Store == p.id })`, `r.grants = nil`},
+	{"a lease counts from its answer and lasts as long as its grant", "lease.go",
+		`p.lease = max(p.lease, ev.Sent+r.o.Lease)`, `p.lease = max(p.lease, ev.Now+r.o.Grant)`},
+	{"a replica that does not follow grants", "lease.go",
+		`if r.lead != nil || ev.Epoch != r.promised || ev.From != r.leader || r.faulty || r.unclean {`, `if r.lead != nil {`},
 	{"a new primary does not ask its replicas", "lead.go",
 		`if p.state == starting {
 			commit = 0`, `if p.state == starting {

@@ -34,6 +34,7 @@ type node struct {
 	flushes int            // the place that flushes under way will reach
 	outbox  []replica.Send // wait for the next flush
 	written []bool         // partitions with entries that wait for it
+	granted []subjects.PartitionEpoch
 }
 
 // part is one partition at one node.
@@ -48,7 +49,8 @@ type part struct {
 	// count for nothing.
 	hurt    bool
 	serving bool
-	left    int64 // when a configuration that names this node was last in force
+	reads   replica.Serve // what reads may be answered
+	left    int64         // when a configuration that names this node was last in force
 }
 
 // write is an effect on the store in the journal.
@@ -120,6 +122,7 @@ func (n *node) start() {
 
 func (p *part) begin() {
 	st := p.mem.state()
+	st.Now = p.n.s.now
 	p.n.s.note("node %d/%d p%d begins with %+v", p.n.id, p.n.boot, p.p, st)
 	p.m = replica.New(p.p, p.n.process(), st, p, p.n.s.options())
 }
@@ -282,6 +285,12 @@ func (n *node) receive(b []byte) {
 		m = new(subjects.Range)
 	case subjects.KindRangeReply:
 		m = new(subjects.RangeReply)
+	case subjects.KindLease:
+		n.lease(b)
+		return
+	case subjects.KindLeaseReply:
+		n.leased(b)
+		return
 	default:
 		n.s.fail("a message of unknown kind")
 	}
@@ -289,6 +298,37 @@ func (n *node) receive(b []byte) {
 		n.s.fail("decode: %v", err)
 	}
 	n.parts[subjects.PartitionOf(b)].step(replica.Receive{Msg: m, Now: n.s.now})
+}
+
+// lease asks the machines for what another process wants to be granted.
+func (n *node) lease(b []byte) {
+	var m subjects.Lease
+	if err := m.Decode(b); err != nil {
+		n.s.fail("decode: %v", err)
+	}
+	n.granted = nil
+	for _, e := range m.Epochs {
+		n.parts[e.Partition].step(replica.LeaseAsked{From: m.From, Epoch: e.Epoch, Now: n.s.now})
+	}
+	if len(n.granted) > 0 {
+		n.transmit(replica.Send{To: m.From.Store, Msg: &subjects.LeaseReply{From: n.process(), Sent: m.Sent, Epochs: n.granted}})
+	}
+}
+
+func (n *node) leased(b []byte) {
+	var m subjects.LeaseReply
+	if err := m.Decode(b); err != nil {
+		n.s.fail("decode: %v", err)
+	}
+	for _, e := range m.Epochs {
+		n.parts[e.Partition].step(replica.Granted{From: m.From, Epoch: e.Epoch, Sent: m.Sent, Now: n.s.now})
+	}
+}
+
+// readable reports whether the process may answer a read from what is committed.
+func (p *part) readable(key []byte) bool {
+	_, hidden := p.reads.Hidden[string(key)]
+	return p.serving && p.n.s.now < p.reads.Until && !hidden
 }
 
 func (n *node) configure(t *ring.Table) {
@@ -368,6 +408,10 @@ func (p *part) effect(e replica.Effect) {
 		s.send(int(n.id), 0, func() { s.mgr.asked(c) })
 	case replica.Serve:
 		p.serve(e)
+	case replica.WantLease:
+		n.transmit(replica.Send{To: e.To, Msg: &subjects.Lease{From: n.process(), Sent: s.now, Epochs: []subjects.PartitionEpoch{{Partition: p.p, Epoch: e.Epoch}}}})
+	case replica.Grant:
+		n.granted = append(n.granted, subjects.PartitionEpoch{Partition: p.p, Epoch: e.Epoch})
 	case replica.ReadRange:
 		life := n.life
 		s.after(s.between(0, 5), func() {
