@@ -165,6 +165,9 @@ func (n *node) crash() {
 		}
 	case s.chance(s.prof.Gone) && s.mayHurt(n):
 		s.note("node %d lost its data", n.id)
+		// The managers must hear of it: else they might give such a node the lead
+		// over a primary that asks to be alone.
+		n.unclean = s.prof.Planned
 		for _, p := range n.parts {
 			p.hurt = true
 			promised := p.disk.promised

@@ -92,9 +92,6 @@ func draw(r *rand.Rand, seed uint64) Profile {
 	if p.Planned = r.IntN(2) == 0; p.Planned {
 		p.Name += ", planned"
 		p.PlainReads = false // leads move while the old primary runs
-		// The managers cannot tell a replica that is silent from one that says
-		// that its copy is damaged, and would give such a one the lead.
-		p.Gone = 0
 	}
 	return p
 }
