@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"syscall"
 
 	"github.com/etolabo/kumofs/subjects"
 )
@@ -150,13 +151,24 @@ func rootCause(err error) error {
 // checkPorts returns a *PortError if a node could not listen now.
 func (n Node) checkPorts() error {
 	for _, addr := range n.ports() {
-		l, err := net.Listen("tcp", addr)
-		if err != nil {
+		if _, err := tryListen(addr); err != nil {
 			return &PortError{n, addr, err}
 		}
-		l.Close()
 	}
 	return nil
+}
+
+// tryListen listens for a moment and returns the address. A process that is
+// forked meanwhile would keep the port until it runs its own program, hence
+// the lock.
+func tryListen(addr string) (*net.TCPAddr, error) {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	return l.Addr().(*net.TCPAddr), l.Close()
 }
 
 func (l *Layout) checkPorts() error {
@@ -169,12 +181,11 @@ func (l *Layout) checkPorts() error {
 }
 
 func freePort(host string) (int, error) {
-	l, err := net.Listen("tcp", join(host, 0))
+	addr, err := tryListen(join(host, 0))
 	if err != nil {
 		return 0, fmt.Errorf("find a free port: %w", err)
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
+	return addr.Port, nil
 }
 
 func join(host string, port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }
