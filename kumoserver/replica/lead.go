@@ -50,7 +50,9 @@ func (r *Replica) takeLead() {
 		return // something newer is already promised; the ring will say so
 	}
 	old := r.lead
-	if r.incomplete || r.unclean && len(r.config.ISR) > 1 {
+	// Where acknowledged writes may be lost in any case, the managers have chosen
+	// what becomes the truth.
+	if r.incomplete || r.unclean && len(r.config.ISR) > 1 && !r.config.Loss {
 		r.stepDown()
 		r.handOver()
 		return
@@ -94,20 +96,21 @@ func (r *Replica) takeLead() {
 	l.advance(r)
 }
 
-// handOver asks for another primary, since this copy must not lead.
+// handOver asks for another primary, since this copy must not lead: each time
+// for the next that may, since one may be down.
 func (r *Replica) handOver() {
 	r.handed = r.now
-	for _, id := range r.config.ISR {
-		if id != r.self.Store {
-			rest := slices.DeleteFunc(slices.Clone(r.config.ISR), func(n ring.NodeID) bool { return n == r.self.Store })
-			r.emit(Ask{ring.Change{
-				Partition: r.p, Epoch: r.config.Epoch, Primary: ring.Process{Store: id}, ISR: rest,
-				Learners: r.config.Learners, By: r.self, Reason: "the primary's copy is not whole",
-			}})
-			return
-		}
+	rest := slices.DeleteFunc(slices.Clone(r.config.ISR), func(id ring.NodeID) bool { return id == r.self.Store })
+	able := slices.DeleteFunc(slices.Clone(rest), func(id ring.NodeID) bool { return slices.Contains(r.config.Unclean, id) })
+	if len(able) == 0 {
+		r.emit(Fault{"no copy in sync is whole"})
+		return
 	}
-	r.emit(Fault{"the only copy in sync is not whole"})
+	r.handedTo++
+	r.emit(Ask{ring.Change{
+		Partition: r.p, Epoch: r.config.Epoch, Primary: ring.Process{Store: able[r.handedTo%len(able)]}, ISR: rest,
+		Learners: r.config.Learners, By: r.self, Reason: "the primary's copy is not whole",
+	}})
 }
 
 // prepared notes an entry that is in the log and not committed.

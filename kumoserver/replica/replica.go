@@ -104,6 +104,7 @@ type Replica struct {
 
 	grants    []grant
 	handed    int64 // when another primary was last asked for
+	handedTo  int   // how many were
 	saidHello int64
 	now       int64
 	out       []Effect

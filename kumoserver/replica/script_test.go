@@ -165,7 +165,7 @@ func (s *script) event(kind string) replica.Event {
 	a := s.args
 	switch kind {
 	case "configure":
-		return replica.Configure{Config: ring.Config{Epoch: ring.Epoch(a.number("e")), Primary: a.process("primary"), ISR: a.nodes("isr"), Learners: a.nodes("learners")}, Now: s.now}
+		return replica.Configure{Config: ring.Config{Epoch: ring.Epoch(a.number("e")), Primary: a.process("primary"), ISR: a.nodes("isr"), Learners: a.nodes("learners"), Unclean: a.nodes("uncleans"), Loss: a.has("loss")}, Now: s.now}
 	case "propose":
 		return s.propose()
 	case "expire":
