@@ -40,7 +40,7 @@ var breaks = []mutant{
 		`return !p.learner || p.joining || slices.Contains(l.asked, p.id)`,
 		`return !p.learner`},
 	{"a learner is certified before it has caught up", "lead.go",
-		`p.joining && p.complete && p.match >= p.joinAt &&`, `p.joining && p.complete &&`},
+		`p.complete && p.match >= p.joinAt &&`, `p.complete &&`},
 	{"an incomplete learner is certified", "peer.go",
 		`if !p.learner || p.state != replicating || !p.complete || p.silent {
 		return
@@ -123,7 +123,7 @@ var breaks = []mutant{
 		`r.outline.At(r.commit), false`, `r.tail, false`},
 }
 
-var convicted = regexp.MustCompile(`(?m)^\s*(seed \d+ \(\w+\), at .*)$`)
+var convicted = regexp.MustCompile(`(?m)^\s*(seed \d+ \([\w, ]+\), at .*)$`)
 
 func TestMutants(t *testing.T) {
 	if !*mutants {
