@@ -153,7 +153,7 @@ func announce(w io.Writer, c *local.Cluster, o local.Options, took time.Duration
 	manager, gateway := l.Addrs(subjects.RoleManager)[0], l.Addrs(subjects.RoleGateway)[0]
 	host, port, _ := net.SplitHostPort(gateway)
 	self := os.Args[0]
-	if strings.HasPrefix(self, os.TempDir()) || strings.Contains(self, "go-build") {
+	if strings.Contains(self, "go-build") {
 		self = "go run ./kumoctl"
 	}
 	fmt.Fprintf(w, `
