@@ -51,7 +51,7 @@ func TestMemberReturns(t *testing.T) {
 	o.Listen, o.RouteListen = second.ClientAddr(), second.RouteAddr()
 	closeBus(t, second)
 	eventually(t, "b is gone", func() bool { return len(first.Peers()) == 1 && len(last.Peers()) == 1 })
-	second = open(t, o)
+	open(t, o)
 	start := time.Now()
 	eventually(t, "b is back", func() bool { return len(first.Peers()) == 2 && len(last.Peers()) == 2 })
 	t.Logf("back after %v", time.Since(start))

@@ -60,6 +60,9 @@ func startServer(o Options) (_ *server.Server, err error) {
 	srv.SetLoggerV2(logger, false, false, false)
 	srv.Start()
 	if !srv.ReadyForConnections(startTimeout) {
+		// It may hold one of the two ports, which must not look taken then.
+		srv.Shutdown()
+		srv.WaitForShutdown()
 		return nil, startError(o, logger)
 	}
 	return srv, nil

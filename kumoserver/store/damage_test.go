@@ -24,23 +24,6 @@ func copyStore(t testing.TB, from string) string {
 	return to
 }
 
-// newestSegment returns the segment with records that was written last.
-func newestSegment(t testing.TB, dir string) string {
-	t.Helper()
-	numbers, err := listSegments(filepath.Join(dir, logDir))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := len(numbers) - 1; i >= 0; i-- {
-		path := segmentPath(filepath.Join(dir, logDir), numbers[i])
-		if b, err := os.ReadFile(path); err == nil && !allZero(b) {
-			return path
-		}
-	}
-	t.Fatal("no segment")
-	return ""
-}
-
 // Every byte of the last records damaged, and the file cut there: what is
 // before the damage stays, what is behind it goes, and nothing else happens.
 func TestTailDamage(t *testing.T) {

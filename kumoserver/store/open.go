@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"sync/atomic"
 
-	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/etolabo/kumofs/subjects/ring"
 )
@@ -190,7 +190,7 @@ func (s *Store) release() {
 		s.prep.close()
 	}
 	if s.db != nil {
-		if err := s.closeData(); err != nil && !errors.Is(err, bbolt.ErrDatabaseNotOpen) {
+		if err := s.closeData(); err != nil && !errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
 			s.opts.Log.Warn("close data file", "folder", s.opts.Dir, "error", err)
 		}
 	}
