@@ -97,10 +97,11 @@ func (r *Replica) refuse(to ring.NodeID) {
 }
 
 // follows reports whether a message is of the promised epoch and of the process
-// that began it; otherwise it is refused.
+// that began it; otherwise it is refused. A faulty log takes nothing, so that
+// nothing false is told: its primary, who may have missed that, is refused too.
 func (r *Replica) follows(h *subjects.Header) bool {
-	if h.Epoch == r.promised && h.From == r.leader && r.lead == nil {
-		return !r.faulty // a faulty log takes nothing, so that nothing false is told
+	if h.Epoch == r.promised && h.From == r.leader && r.lead == nil && !r.faulty {
+		return true
 	}
 	if h.From != r.self {
 		r.refuse(h.From.Store)

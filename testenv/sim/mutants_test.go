@@ -59,7 +59,7 @@ var breaks = []mutant{
 	{"a range is not brought up to date", "backup.go",
 		`if r.catchUp(m) {`, `if true {`},
 	{"messages of an older epoch are taken", "backup.go",
-		`if h.Epoch == r.promised && h.From == r.leader && r.lead == nil {`, `if r.lead == nil {`},
+		`if h.Epoch == r.promised && h.From == r.leader && r.lead == nil && !r.faulty {`, `if r.lead == nil {`},
 	{"a lower epoch is promised again", "backup.go",
 		`if m.Epoch < r.promised || m.Epoch == r.promised`, `if m.Epoch == r.promised`},
 	{"a gap is filled with whatever comes", "backup.go",
