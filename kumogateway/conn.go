@@ -34,6 +34,7 @@ type conn struct {
 	out     []byte     // answers that can leave
 	spare   []byte     // the buffer that out was before
 	written int        // bytes of out that are with the writer
+	counted int        // bytes of answers that the gateway's sum has of this connection
 	writing bool       // somebody writes
 	broken  bool       // nothing can be written any more
 	writer  sync.WaitGroup
@@ -79,7 +80,7 @@ func newConn(g *Gateway, nc net.Conn) (*conn, error) {
 		ring:   make([]*op, 8),
 		// Until sizes are known, answers are taken to be large, so that a first
 		// burst cannot fill the memory.
-		guess: g.o.MaxBuffered / 64,
+		guess: g.o.MaxBuffered / 16,
 	}
 	c.changed.L = &c.mu
 	c.tryFunc = c.tryOn
@@ -106,6 +107,9 @@ func (c *conn) serve() {
 	c.flush()
 	c.await(func() bool { return c.head == c.tail && (c.broken || !c.writing && len(c.out) == 0) })
 	c.writer.Wait()
+	c.mu.Lock()
+	c.uncount()
+	c.mu.Unlock()
 	if err == nil {
 		c.linger()
 	}

@@ -252,6 +252,36 @@ func TestClientThatNeverReads(t *testing.T) {
 	t.Logf("the bad client got rid of %d bytes", sent)
 }
 
+// Many clients that never read share one bound; others are served all the same.
+func TestManyClientsThatNeverRead(t *testing.T) {
+	noLeaks(t)
+	_, servers := startNodes(t, 1)
+	const bound = 4 << 20
+	g := openGateway(t, servers, func(o *kumogateway.Options) { o.MaxAnswers = bound })
+	good := dial(t, g)
+	value := strings.Repeat("v", 100_000)
+	good.do(fmt.Sprintf("set big 0 0 %d\r\n%s\r\n", len(value), value), "STORED\r\n")
+	held := func() (n int) {
+		fmt.Sscan(good.stats("")["answer_bytes_held"], &n)
+		return n
+	}
+	for range 20 {
+		bad := dial(t, g)
+		bad.send("%s", strings.Repeat("get big\r\n", 1000))
+		bad.nc.(*net.TCPConn).SetReadBuffer(4 << 10)
+	}
+	eventually(t, "the bound is reached", func() bool { return held() > bound })
+	for range 20 {
+		within(t, time.Second, func() {
+			good.do("get big\r\n", fmt.Sprintf("VALUE big 0 %d\r\n%s\r\nEND\r\n", len(value), value))
+		})
+		// Each may have begun its first burst before the bound was reached.
+		if n := held(); n > bound+20*16*len(value) {
+			t.Fatalf("%d bytes are held", n)
+		}
+	}
+}
+
 // A client that reads in the end gets everything, in order.
 func TestClientThatReadsLate(t *testing.T) {
 	noLeaks(t)

@@ -31,6 +31,7 @@ type Gateway struct {
 	buffers   sync.Pool // of *readBuf
 
 	held     atomic.Int64 // bytes, about, of requests that wait for answers
+	answers  atomic.Int64 // bytes, about, of answers that clients have not taken; see conn.count
 	accepted atomic.Uint64
 	rejected atomic.Uint64
 	tasks    sync.WaitGroup // accepting and connections

@@ -31,6 +31,7 @@ type Options struct {
 	MaxOutstanding int // requests of one connection that wait for answers
 	MaxBuffered    int // bytes of one connection's answers and, again, requests
 	MaxHeld        int // bytes of all requests that wait for answers
+	MaxAnswers     int // bytes of all answers that clients have not taken, about; beyond, each gets one at a time
 
 	Log     *slog.Logger
 	Version string // of the product, for stats and heartbeats
@@ -49,6 +50,7 @@ func Defaults() Options {
 		MaxOutstanding: 1024,
 		MaxBuffered:    8 << 20,
 		MaxHeld:        512 << 20,
+		MaxAnswers:     256 << 20,
 		Version:        "dev",
 	}
 }
@@ -70,7 +72,7 @@ func (o *Options) check() error {
 		return fmt.Errorf("key prefix of %d bytes leaves no room for keys of at most %d", len(o.KeyPrefix), subjects.MaxKey)
 	case o.MaxItemSize < 1 || o.MaxItemSize > subjects.MaxValue:
 		return fmt.Errorf("item size %d: want 1 to %d bytes", o.MaxItemSize, subjects.MaxValue)
-	case o.OpTimeout <= 0 || o.MaxConnections < 1 || o.MaxOutstanding < 1 || o.MaxBuffered < 1 || o.MaxHeld < 1:
+	case o.OpTimeout <= 0 || o.MaxConnections < 1 || o.MaxOutstanding < 1 || o.MaxBuffered < 1 || o.MaxHeld < 1 || o.MaxAnswers < 1:
 		return errors.New("time-outs and limits must be positive")
 	}
 	for i := 0; i < len(o.KeyPrefix); i++ {

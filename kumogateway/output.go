@@ -34,6 +34,7 @@ func (c *conn) write() {
 			break
 		}
 		if n < len(b) {
+			c.count()
 			c.writer.Add(1)
 			go c.writeRest(b[n:])
 			return
@@ -41,6 +42,7 @@ func (c *conn) write() {
 		c.reuse(b)
 	}
 	c.writing = false
+	c.count()
 }
 
 // try writes what the socket takes at once. Only the writer calls it.
@@ -87,6 +89,7 @@ func (c *conn) writeRest(b []byte) {
 		} else {
 			c.reuse(b)
 		}
+		c.count()
 		if len(c.out) == 0 || c.broken {
 			c.writing = false
 			c.changed.Signal()

@@ -52,11 +52,36 @@ func (c *conn) at(i uint64) *op { return c.ring[i&uint64(len(c.ring)-1)] }
 // what was printed has left.
 func (c *conn) room(size int) bool {
 	o, open := &c.g.o, int(c.tail-c.head)
-	answers := len(c.out) + c.written + c.parked
+	answers := c.buffered()
+	if c.g.answers.Load() > int64(o.MaxAnswers) {
+		return open == 0 && answers == 0
+	}
 	if open == 0 {
 		return answers <= o.MaxBuffered
 	}
 	return open < o.MaxOutstanding && c.asked+size <= o.MaxBuffered && answers+open*c.guess <= o.MaxBuffered
+}
+
+// buffered is how many bytes of answers the client has not taken. Called with mu
+// held, as are the next.
+func (c *conn) buffered() int { return len(c.out) + c.written + c.parked }
+
+// countStep is how far a connection's part in the sum of all answers may be
+// from the truth, so that not every operation touches what all share.
+const countStep = 16 << 10
+
+// count keeps the sum of all connections' answers.
+func (c *conn) count() {
+	if d := c.buffered() - c.counted; d > countStep || d < -countStep {
+		c.g.answers.Add(int64(d))
+		c.counted += d
+	}
+}
+
+// uncount takes a connection that has ended out of the sum.
+func (c *conn) uncount() {
+	c.g.answers.Add(-int64(c.counted))
+	c.counted = 0
 }
 
 // conflict tells whether an operation on the same key is outstanding, and one
@@ -93,6 +118,7 @@ func (c *conn) finish(o *op, a *memcache.Reply) {
 	if len(c.out) > 0 && !c.writing && !c.broken && !c.partial() {
 		c.write()
 	}
+	c.count()
 	if c.waits {
 		c.changed.Signal()
 	}

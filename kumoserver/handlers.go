@@ -136,6 +136,20 @@ type reader struct {
 	// The frame at hand and what GetMany calls, made once.
 	reply string
 	clock int64
+	bytes int // of values in its answers
+}
+
+// maxFrameAnswers is how many bytes of values a frame of reads is answered
+// with, about. A frame of 1 MiB can ask for gigabytes: its sender, and the mesh
+// on the way, would drop most of them and ask again, and meanwhile nobody else
+// would be answered. The rest of such a frame is told to ask again instead. It
+// is below what a connection of the mesh holds for a slow receiver.
+const maxFrameAnswers = 32 << 20
+
+// fits tells whether one more value may answer the frame at hand. Large values
+// get half of the room, so that they do not keep small ones out.
+func (r *reader) fits(size int) bool {
+	return r.bytes+min(16*size, maxFrameAnswers/2) <= maxFrameAnswers
 }
 
 func (r *reader) onReads(f *bus.Frame) {
@@ -143,7 +157,7 @@ func (r *reader) onReads(f *bus.Frame) {
 		return
 	}
 	r.reads, r.ids, r.leads = r.reads[:0], r.ids[:0], r.leads[:0]
-	r.reply, r.clock = f.Reply, time.Now().UnixMilli()
+	r.reply, r.clock, r.bytes = f.Reply, time.Now().UnixMilli(), 0
 	for id, body, ok := f.Next(); ok; id, body, ok = f.Next() {
 		r.reads = append(r.reads, subjects.Read{})
 		m := &r.reads[len(r.reads)-1]
@@ -186,7 +200,10 @@ func (r *reader) found(i int, rec subjects.Record, found bool, err error) {
 		key := append([]byte(nil), m.Key...)
 		r.s.inbox.push(work{expire: &expireItem{m.Partition, key, caller{r.reply, id}}}, 0)
 		return
+	case found && !r.fits(len(rec.Value)):
+		rep.Status = subjects.StatusRetry
 	case found:
+		r.bytes += len(rec.Value)
 		rep.Status, rep.Value, rep.Flags = subjects.StatusOK, rec.Value, rec.Flags
 		rep.Cas, rep.Expiry = rec.Version.CAS(), rec.Expiry
 	}
