@@ -81,15 +81,46 @@ func (g *global) check() error {
 }
 
 // hostFirst turns kumofs's order, kumoctl HOST COMMAND, into ours. A first
-// word that is no command is the host when a command follows it.
+// word that is no command is the host when a command follows it. Options may
+// stand before it.
 func hostFirst(root *cobra.Command, args []string) []string {
-	if len(args) < 2 || strings.HasPrefix(args[0], "-") || isCommand(root, args[0]) {
+	at := firstWord(root, args)
+	if at >= len(args) || isCommand(root, args[at]) {
 		return args
 	}
-	if !slices.ContainsFunc(args[1:], func(a string) bool { return isCommand(root, a) }) {
+	if !slices.ContainsFunc(args[at+1:], func(a string) bool { return isCommand(root, a) }) {
 		return args
 	}
-	return append([]string{"--manager", args[0]}, args[1:]...)
+	return slices.Concat(args[:at], []string{"--manager", args[at]}, args[at+1:])
+}
+
+// firstWord is the index of the first argument that is neither an option of all
+// commands nor its value; len(args) if there is none, or an option that is not
+// known comes before.
+func firstWord(root *cobra.Command, args []string) int {
+	for i := 0; i < len(args); i++ {
+		name, isOption := strings.CutPrefix(args[i], "-")
+		if !isOption {
+			return i
+		}
+		name, long := strings.CutPrefix(name, "-")
+		flag, _, hasValue := strings.Cut(name, "=")
+		f := root.PersistentFlags().Lookup(flag)
+		if !long {
+			if name == "" {
+				return len(args)
+			}
+			f = root.PersistentFlags().ShorthandLookup(name[:1])
+			hasValue = len(name) > 1
+		}
+		if f == nil {
+			return len(args)
+		}
+		if !hasValue && f.NoOptDefVal == "" {
+			i++
+		}
+	}
+	return len(args)
 }
 
 func isCommand(root *cobra.Command, word string) bool {

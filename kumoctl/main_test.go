@@ -26,6 +26,12 @@ func TestHostFirst(t *testing.T) {
 		{"mgr1", "mgr1"},
 		{"mgr1 nonsense", "mgr1 nonsense"},
 		{"", ""},
+		{"--cluster c mgr1 status", "--cluster c --manager mgr1 status"},
+		{"--cluster=c -o json mgr1 attach a", "--cluster=c -o json --manager mgr1 attach a"},
+		{"-ojson mgr1 status", "-ojson --manager mgr1 status"},
+		{"-o json status mgr1", "-o json status mgr1"},
+		{"--nonsense mgr1 status", "--nonsense mgr1 status"},
+		{"--cluster", "--cluster"},
 	}
 	for _, tt := range tests {
 		if got := strings.Join(hostFirst(newRoot(), strings.Fields(tt.in)), " "); got != tt.want {
