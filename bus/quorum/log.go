@@ -61,6 +61,13 @@ func (s *said) may(words string, now time.Time) (skipped int, ok bool) {
 	return skipped, true
 }
 
+// expected are warnings of raft that tell nothing here: a voter that has not been taken in yet, as every server beside
+// one manager is, has no peers and elects nobody.
+var expected = map[string]bool{
+	"no known peers, aborting election":                   true,
+	"not part of stable configuration, aborting election": true,
+}
+
 func (l *raftLogger) Log(level hclog.Level, msg string, args ...any) {
 	switch level {
 	case hclog.Trace, hclog.NoLevel, hclog.Off:
@@ -69,6 +76,10 @@ func (l *raftLogger) Log(level hclog.Level, msg string, args ...any) {
 			l.log.Debug(msg, plain(args)...)
 		}
 	case hclog.Warn:
+		if expected[msg] {
+			l.log.Debug(msg, plain(args)...)
+			return
+		}
 		l.sparing(slog.LevelInfo, msg, args)
 	default:
 		l.sparing(slog.LevelWarn, msg, args)
