@@ -181,8 +181,13 @@ func (s *Server) askLeader(changes []ring.Change) {
 	if rep.Error != nil {
 		s.log.Debug("ask for new configurations", "changes", len(changes), "err", rep.Error)
 	}
+	// It is nothing unusual: several members, or the managers, see the same
+	// failure, and the first to ask wins.
 	for _, r := range rep.Refused {
-		s.log.Info("a new configuration was refused", "partition", r.Partition, "epoch", r.Epoch, "why", r.Why)
+		s.log.Debug("a new configuration was refused", "partition", r.Partition, "epoch", r.Epoch, "why", r.Why)
+	}
+	if n := len(rep.Refused); n > 0 {
+		s.log.Info("new configurations were refused", "count", n, "first", rep.Refused[0].Partition, "why", rep.Refused[0].Why)
 		s.watch.Refresh()
 	}
 }
