@@ -9,8 +9,10 @@ import (
 // Judge returns the change to propose when the process from, a primary, asks
 // for c, or why not. It is not always what was asked: a primary that would go on
 // alone while the managers hear the members that it calls silent may itself be
-// the one that is cut off, so the lead moves to one of them (rule R7). Whether
-// the epoch still fits is left to the table.
+// the one that is cut off or slow, so the lead moves to one of them, and nobody
+// is left out yet: a copy fewer would be a high price for a slow moment. Only if
+// that one says the same is it believed (rule R7). Whether the epoch still fits
+// is left to the table.
 func Judge(v View, from ring.Process, c ring.Change) (_ ring.Change, why string) {
 	if int(c.Partition) >= v.Table.Size() {
 		return c, "no such partition"
@@ -42,26 +44,27 @@ func Judge(v View, from ring.Process, c ring.Change) (_ ring.Change, why string)
 	heard := filter(old.ISR, func(id ring.NodeID) bool {
 		return !slices.Contains(c.ISR, id) && v.up(id) && !slices.Contains(old.Unclean, id)
 	})
-	if len(c.ISR) == 1 && c.Primary == from && len(heard) > 0 {
+	if len(c.ISR) == 1 && c.Primary == from && len(heard) > 0 && !old.Disputed {
 		return moveAway(v, old, c, heard), ""
 	}
 	return c, ""
 }
 
-// moveAway gives the lead to one of the members that are heard, leaving the
-// asking primary out.
+// moveAway gives the lead to one of the members that are heard. The asking
+// primary stays in sync.
 func moveAway(v View, old ring.Config, c ring.Change, heard []ring.NodeID) ring.Change {
 	r := reconciler{View: v, leads: map[ring.NodeID]int{}}
 	for _, o := range v.Table.Partitions {
 		r.leads[o.Primary.Store]++
 	}
-	stays := func(id ring.NodeID) bool { return id != old.Primary.Store && !v.down(id) }
+	stays := func(id ring.NodeID) bool { return !v.down(id) }
 	return ring.Change{
 		Partition: c.Partition,
 		Epoch:     c.Epoch,
 		Primary:   v.process(r.pick(c.Partition, old.Target, heard)),
 		ISR:       filter(old.ISR, stays),
 		Learners:  filter(old.Learners, stays),
+		Disputed:  true,
 		Reason:    "the primary cannot reach replicas that the managers hear",
 	}
 }

@@ -381,8 +381,18 @@ func TestJudge(t *testing.T) {
 	}
 	alone := ring.Change{Epoch: c.Epoch, Primary: c.Primary, ISR: []ring.NodeID{p}}
 	got, why := Judge(w.view(), c.Primary, alone)
-	if why != "" || got.Primary.Store == p || got.Epoch != c.Epoch || !cmp.Equal(set(got.ISR), set([]ring.NodeID{b1, b2})) {
-		t.Fatalf("%+v %s: a primary that hears nobody keeps the lead", got, why)
+	if why != "" || got.Primary.Store == p || got.Epoch != c.Epoch || !cmp.Equal(set(got.ISR), set([]ring.NodeID{p, b1, b2})) {
+		t.Fatalf("%+v %s: a primary that hears nobody keeps the lead, or somebody is left out", got, why)
+	}
+	table, res, err := w.table.Apply(ring.Command{Change: []ring.Change{got}})
+	if err != nil || len(res.Done) != 1 {
+		t.Fatal(res, err)
+	}
+	next := w.view()
+	next.Table = table
+	again := ring.Change{Epoch: got.Epoch + 1, Primary: got.Primary, ISR: []ring.NodeID{got.Primary.Store}}
+	if judged, why := Judge(next, got.Primary, again); why != "" || !cmp.Equal(judged.ISR, again.ISR) {
+		t.Fatalf("%+v %s: a second primary that hears nobody is not believed", judged, why)
 	}
 	two := ring.Change{Epoch: c.Epoch, Primary: c.Primary, ISR: []ring.NodeID{p, b1}}
 	if got, why := Judge(w.view(), c.Primary, two); why != "" || !cmp.Equal(got.ISR, two.ISR) || got.By != c.Primary {

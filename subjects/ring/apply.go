@@ -58,6 +58,8 @@ type Change struct {
 	// Loss lets a node lead that was not in sync or not clean, and makes what it
 	// holds the truth: acknowledged writes may be gone.
 	Loss bool `json:"loss,omitempty"`
+	// Disputed: see Config.
+	Disputed bool `json:"disputed,omitempty"`
 }
 
 // Refusal says why one change was not made.
@@ -284,6 +286,7 @@ func (t *Table) change(cs []Change) (done []Partition, refused []Refusal) {
 			Learners: copyOf(c.Learners),
 			Target:   old.Target,
 			Loss:     old.Loss || c.Loss,
+			Disputed: c.Disputed,
 		}
 		if !c.Loss { // otherwise what the new primary holds is the truth
 			next.Unclean = old.uncleanAmong(c.ISR)

@@ -68,6 +68,10 @@ type Config struct {
 	Unclean []NodeID `json:"unclean,omitempty"`
 	// Loss marks a partition that was forced: acknowledged writes may be gone.
 	Loss bool `json:"loss,omitempty"`
+	// Disputed marks a configuration whose primary before called others silent
+	// that the managers heard, and lost the lead for it. If this primary says the
+	// same it is believed.
+	Disputed bool `json:"disputed,omitempty"`
 }
 
 // Size returns the number of partitions, a power of two, or 0 before Init and of
@@ -234,6 +238,6 @@ func (t *Table) Merge(u Update) (_ *Table, ok bool) {
 }
 
 func equal(a, b Config) bool {
-	return a.Epoch == b.Epoch && a.Primary == b.Primary && a.Loss == b.Loss &&
+	return a.Epoch == b.Epoch && a.Primary == b.Primary && a.Loss == b.Loss && a.Disputed == b.Disputed &&
 		slices.Equal(a.Unclean, b.Unclean) && slices.Equal(a.ISR, b.ISR) && slices.Equal(a.Learners, b.Learners) && slices.Equal(a.Target, b.Target)
 }
