@@ -182,3 +182,22 @@ func TestAfterClose(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// The store's identity may be asked for while it joins its cluster.
+func TestIDWhileJoining(t *testing.T) {
+	s := open(t, small(t.TempDir()))
+	want := s.ID()
+	var asking sync.WaitGroup
+	asking.Go(func() {
+		for range 10_000 {
+			if got := s.ID(); got != want {
+				t.Errorf("ID %s, want %s", got, want)
+				return
+			}
+		}
+	})
+	if err := s.SetClusterID(7); err != nil {
+		t.Error(err)
+	}
+	asking.Wait()
+}

@@ -83,7 +83,7 @@ func (s *Store) SetClusterID(c ring.ClusterID) error {
 	if err := s.opts.disk.saveJSON(filepath.Join(s.opts.Dir, identityName), id); err != nil {
 		return err
 	}
-	s.identity = id
+	s.identity.Cluster = c // and not the rest, which is read without the lock
 	return nil
 }
 
