@@ -21,11 +21,13 @@ type Profile struct {
 	CrashEvery int64 // milliseconds, about; 0: never
 	CutEvery   int64
 	PauseEvery int64
-	MoveEvery  int64
-	TrimEvery  int64
-	Gone       float64 // that a crashed node lost its data
-	Unclean    float64 // that a crashed node lost what it had acknowledged
-	Drop       float64 // that a node forgets a copy that it need not hold
+	// AmbushEvery: a primary is cut off while its replicas restart.
+	AmbushEvery int64
+	MoveEvery   int64
+	TrimEvery   int64
+	Gone        float64 // that a crashed node lost its data
+	Unclean     float64 // that a crashed node lost what it had acknowledged
+	Drop        float64 // that a node forgets a copy that it need not hold
 
 	// Planned: the managers decide as the product's do (package rebalance); else
 	// more wildly, within the table's rules.
@@ -50,6 +52,7 @@ var profiles = []func(*Profile, *rand.Rand){
 		p.Name = "cuts"
 		p.CutEvery = 150 + r.Int64N(800)
 		p.PauseEvery = 300 + r.Int64N(1500)
+		p.AmbushEvery = 500 + r.Int64N(2000)
 	},
 	func(p *Profile, r *rand.Rand) {
 		p.Name = "moves"
@@ -64,6 +67,7 @@ var profiles = []func(*Profile, *rand.Rand){
 		p.CrashEvery = 300 + r.Int64N(2000)
 		p.CutEvery = 150 + r.Int64N(1000)
 		p.PauseEvery = 300 + r.Int64N(1500)
+		p.AmbushEvery = 500 + r.Int64N(4000)
 		p.MoveEvery = 200 + r.Int64N(1000)
 		p.TrimEvery = 50 + r.Int64N(500)
 		p.Gone, p.Unclean, p.Drop = 0.05, 0.15, 0.3

@@ -32,6 +32,7 @@ func (s *Sim) troubles() {
 	s.now1(s.prof.CrashEvery, s.crashOne)
 	s.now1(s.prof.CutEvery, s.cutSome)
 	s.now1(s.prof.PauseEvery, s.pauseOne)
+	s.now1(s.prof.AmbushEvery, s.ambush)
 	s.now1(s.prof.TrimEvery, s.trimOne)
 	s.now1(s.prof.MoveEvery, func() {
 		for p := range s.mgr.table.Partitions {
@@ -70,12 +71,16 @@ func (s *Sim) now1(every int64, do func()) {
 func (s *Sim) one() *node { return s.nodes[1+s.rng.IntN(len(s.nodes)-1)] }
 
 func (s *Sim) crashOne() {
-	n := s.one()
-	if !n.up {
-		return
+	if n := s.one(); n.up {
+		s.crash(n, pick[int64](s.rng, 100, 1000, 3000))
 	}
+}
+
+// crash ends a node's process, and begins another after at most so many
+// milliseconds.
+func (s *Sim) crash(n *node, most int64) {
 	n.crash()
-	s.after(s.between(20, pick[int64](s.rng, 100, 1000, 3000)), func() {
+	s.after(s.between(20, most), func() {
 		if !n.up {
 			n.start()
 		}
@@ -113,6 +118,38 @@ func (s *Sim) cutSome() {
 		s.note("cut of kind %d between %d and %d ends", kind, a, b)
 		set(false)
 	})
+}
+
+// ambush cuts a primary off, so that another follows it while it may still
+// answer reads under leases; its replicas may at once restart and forget what
+// was only in memory.
+func (s *Sim) ambush() {
+	c := s.mgr.table.Partitions[s.rng.IntN(len(s.mgr.table.Partitions))]
+	if c.Epoch == 0 {
+		return
+	}
+	a := int(c.Primary.Store)
+	set := func(on bool) {
+		for i := range s.nodes {
+			if i != a {
+				s.cut[a][i], s.cut[i][a] = on, on
+			}
+		}
+	}
+	s.note("primary %d is cut off", a)
+	set(true)
+	s.after(s.between(700, 2500), func() {
+		s.note("node %d is not cut off any more", a)
+		set(false)
+	})
+	if s.chance(0.5) {
+		return
+	}
+	for _, id := range c.ISR {
+		if n := s.nodes[id]; int(id) != a && n.up {
+			s.crash(n, 60)
+		}
+	}
 }
 
 // trimOne drops the applied part of a node's logs, all but a little.
