@@ -30,6 +30,7 @@ func (g *group) proposers(n int, nodes []*Quorum, stop chan struct{}) (acknowled
 				default:
 				}
 				command := fmt.Sprintf("%d.%d", p, i)
+				led := false
 				for _, q := range nodes { // a command is tried again only where nothing was done
 					ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 					_, err := q.Propose(ctx, []byte(command))
@@ -40,7 +41,15 @@ func (g *group) proposers(n int, nodes []*Quorum, stop chan struct{}) (acknowled
 						mu.Unlock()
 					}
 					if !errors.Is(err, ErrNotLeader) {
+						led = true
 						break
+					}
+				}
+				if !led { // while nobody leads, the voters need the processors
+					select {
+					case <-stop:
+						return
+					case <-time.After(5 * time.Millisecond):
 					}
 				}
 			}
