@@ -14,15 +14,19 @@ import (
 //
 // An answer is kept until its gateway says that the operation is no longer
 // open. A session without an entry for SessionLife, by the partition's own
-// clock, is forgotten: gateways give up far earlier.
+// age, is forgotten: gateways give up far earlier. Age is counted from the
+// clocks of the entries, but one entry adds a second at most, so that a wall
+// clock that jumps ahead makes nobody forget an operation that is under way.
 type Sessions struct {
 	all   map[ring.BootID]*session
-	swept int64 // clock of the entry at which old sessions were last looked for
+	age   int64 // milliseconds that have passed for certain
+	clock int64 // largest clock of an entry
+	swept int64 // the age at which old sessions were last looked for
 }
 
 type session struct {
 	lowest  uint64 // operations below are over
-	last    int64  // clock of the newest entry
+	last    int64  // the age at its newest entry
 	answers map[uint64]Recorded
 }
 
@@ -47,8 +51,12 @@ func (e *Entry) Recorded() Recorded {
 	return a
 }
 
-// SessionLife is how long a silent gateway is remembered, in milliseconds.
+// SessionLife is how long a silent gateway is remembered, in milliseconds of
+// age.
 const SessionLife = 10 * 60 * 1000
+
+// maxAging is by how much one entry makes a partition older.
+const maxAging = 1000
 
 // Past is what is known of an operation.
 type Past uint8
@@ -64,23 +72,33 @@ func (s *Sessions) Fold(e *Entry) {
 	if e.Op.Boot == 0 {
 		return
 	}
-	if s.all == nil {
-		s.all = map[ring.BootID]*session{}
+	if e.Clock > s.clock {
+		s.age += min(e.Clock-s.clock, maxAging)
+		s.clock = e.Clock
 	}
-	g := s.all[e.Op.Boot]
-	if g == nil {
-		g = &session{answers: map[uint64]Recorded{}}
-		s.all[e.Op.Boot] = g
-	}
-	g.last = max(g.last, e.Clock)
+	g := s.session(e.Op.Boot)
+	g.last = s.age
 	g.raise(e.Op.Lowest)
 	if e.Op.N >= g.lowest {
 		g.answers[e.Op.N] = e.Recorded()
 	}
-	if e.Clock-s.swept > SessionLife/10 {
-		s.swept = e.Clock
-		maps.DeleteFunc(s.all, func(_ ring.BootID, g *session) bool { return e.Clock-g.last > SessionLife })
+	if s.age-s.swept > SessionLife/10 {
+		s.swept = s.age
+		maps.DeleteFunc(s.all, func(_ ring.BootID, g *session) bool { return s.age-g.last > SessionLife })
 	}
+}
+
+// session returns a gateway's session, a new one if there is none.
+func (s *Sessions) session(boot ring.BootID) *session {
+	g := s.all[boot]
+	if g == nil {
+		if s.all == nil {
+			s.all = map[ring.BootID]*session{}
+		}
+		g = &session{answers: map[uint64]Recorded{}}
+		s.all[boot] = g
+	}
+	return g
 }
 
 func (g *session) raise(lowest uint64) {
@@ -116,18 +134,17 @@ func (s *Sessions) Lookup(op OpID) (Recorded, Past) {
 // Len is the number of gateways that are remembered.
 func (s *Sessions) Len() int { return len(s.all) }
 
-// Merge takes in what another replica of the partition remembers.
+// Merge takes in what another replica of the partition remembers. Each counts
+// age from where it began, so that what is compared is for how long a session
+// has been silent: the shorter time counts.
 func (s *Sessions) Merge(o *Sessions) {
-	if s.all == nil {
-		s.all = map[ring.BootID]*session{}
+	age := max(s.age, o.age)
+	for _, g := range s.all {
+		g.last += age - s.age
 	}
 	for boot, from := range o.all {
-		g := s.all[boot]
-		if g == nil {
-			g = &session{answers: map[uint64]Recorded{}}
-			s.all[boot] = g
-		}
-		g.last = max(g.last, from.last)
+		g := s.session(boot)
+		g.last = max(g.last, from.last+age-o.age)
 		for n, a := range from.answers {
 			g.answers[n] = a
 		}
@@ -135,13 +152,13 @@ func (s *Sessions) Merge(o *Sessions) {
 		g.lowest = low
 		maps.DeleteFunc(g.answers, func(n uint64, _ Recorded) bool { return n < low })
 	}
-	s.swept = max(s.swept, o.swept)
+	s.age, s.clock, s.swept = age, max(s.clock, o.clock), age
 }
 
 // Append appends the sessions in their wire form, the same bytes for the same
 // sessions.
 func (s *Sessions) Append(b []byte) []byte {
-	b = appendArray(b, 2)
+	b = appendArray(b, 4)
 	b = appendInt(b, s.swept)
 	b = appendArray32(b, len(s.all))
 	for _, boot := range slices.Sorted(maps.Keys(s.all)) {
@@ -162,7 +179,8 @@ func (s *Sessions) Append(b []byte) []byte {
 			b = appendInt(b, a.Expiry)
 		}
 	}
-	return b
+	b = appendInt(b, s.age)
+	return appendInt(b, s.clock)
 }
 
 // Decode reads what Append wrote, in place of what s holds; values alias b.
@@ -195,6 +213,10 @@ func (s *Sessions) Decode(b []byte) error {
 		if r.fail {
 			return ErrMalformed
 		}
+	}
+	s.age, s.clock = s.swept, 0 // as from a writer that knew no age
+	if more >= 2 {
+		s.age, s.clock, more = r.int(), r.int(), more-2
 	}
 	return r.end(more)
 }
