@@ -129,9 +129,19 @@ func (c *core) do(w *work) {
 	case w.tick:
 		for _, p := range c.parts {
 			c.step(p, replica.Tick{Now: c.now})
+			c.setClock(p)
 		}
 	case w.call != nil:
 		w.call(c)
+	}
+}
+
+// setClock tells readers how far the partition's clock is ahead of the wall
+// clock.
+func (c *core) setClock(p *part) {
+	ahead := &c.s.serving[p.id].ahead
+	if now := max(0, p.machine.Clock()-c.clock); now != ahead.Load() {
+		ahead.Store(now)
 	}
 }
 

@@ -195,7 +195,7 @@ func (r *reader) found(i int, rec subjects.Record, found bool, err error) {
 	case err != nil:
 		r.s.fault(m.Partition, m.Epoch, err.Error())
 		rep.Status = subjects.StatusCorrupt
-	case found && replica.Expired(&rec, r.clock):
+	case found && replica.Expired(&rec, r.clock+r.s.serving[m.Partition].ahead.Load()):
 		// A miss because of expiry is answered once the delete has committed.
 		key := append([]byte(nil), m.Key...)
 		r.s.inbox.push(work{expire: &expireItem{m.Partition, key, caller{r.reply, id}}}, 0)

@@ -13,6 +13,7 @@ import (
 type serving struct {
 	now   atomic.Pointer[replica.Serve] // nil: nothing
 	until atomic.Int64                  // the lease's end, on boottime's clock
+	ahead atomic.Int64                  // of the wall clock, the partition's; milliseconds
 }
 
 func (s *serving) set(e replica.Serve) {

@@ -45,6 +45,7 @@ func (c *core) perform(p *part, e replica.Effect) {
 	case replica.Ask:
 		c.s.ask(e.Change)
 	case replica.Serve:
+		c.setClock(p)
 		c.s.serving[p.id].set(e)
 	case replica.WantLease:
 		c.leases.want(e.To, p.id, e.Epoch)

@@ -24,7 +24,7 @@ func (r *Replica) propose(ev *Propose) {
 	if r.repeated(ev) {
 		return
 	}
-	clock := max(ev.Clock, r.clock)
+	clock := max(ev.Clock, r.Clock())
 	if w.Verb == subjects.VerbFlush {
 		e := &subjects.Entry{Kind: subjects.EntryFlush}
 		l.prepare(r, ev.ID, e, subjects.Reply{Status: subjects.StatusOK}, clock, w)
@@ -99,7 +99,7 @@ func (r *Replica) expire(ev *Expire) {
 		r.answer(ev.ID, subjects.StatusNotPrimary)
 		return
 	}
-	clock := max(ev.Clock, r.clock)
+	clock := max(ev.Clock, r.Clock())
 	cur, found, open, err := r.newest(ev.Key)
 	gone := subjects.Reply{Status: subjects.StatusNotFound, Epoch: l.epoch}
 	switch {

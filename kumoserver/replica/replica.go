@@ -94,7 +94,8 @@ type Replica struct {
 	incomplete bool
 	cursor     []byte
 	unclean    bool
-	clock      int64 // largest clock in the log, Unix milliseconds
+	clock      int64 // of the partition at clockAt, from the log, Unix milliseconds
+	clockAt    int64
 
 	config ring.Config
 	lead   *lead        // set while this process is primary of promised
@@ -126,6 +127,9 @@ func New(p ring.Partition, self ring.Process, s State, log Log, o Options) *Repl
 		r.grants = []grant{{until: s.Now + o.Grant}}
 	}
 	r.now = s.Now
+	if last, ok := log.Entries(r.tail.Seq, 1); ok && r.tail.Seq > 0 && len(last) > 0 {
+		r.clock, r.clockAt = last[0].Clock, s.Now
+	}
 	return r
 }
 
@@ -231,8 +235,21 @@ func (r *Replica) header() subjects.Header {
 func (r *Replica) append(e *subjects.Entry) {
 	r.tail = e.Version
 	r.outline = r.outline.Add(e.Version)
-	r.clock = max(r.clock, e.Clock)
+	if e.Clock > r.Clock() {
+		r.clock, r.clockAt = e.Clock, r.now
+	}
 	r.emit(Append{e})
+}
+
+// Clock is the partition's own clock in Unix milliseconds, which does not go
+// back when a wall clock does or another process leads: the newest that the log
+// holds, and the time since (R15). What it is compared with, the wall clock, may
+// be ahead of it.
+func (r *Replica) Clock() int64 {
+	if r.clock == 0 {
+		return 0
+	}
+	return r.clock + (r.now-r.clockAt)/1e6
 }
 
 // commitTo makes entries visible.
