@@ -114,6 +114,10 @@ func (c *core) do(w *work) {
 		if p := c.parts[e.partition]; p != nil {
 			c.step(p, &replica.Expire{ID: c.waiters.add(e.caller), Key: e.key, Now: c.now, Clock: c.clock})
 		}
+	case w.confirm != nil:
+		for i := range w.confirm {
+			c.confirm(&w.confirm[i])
+		}
 	case w.ranged != nil:
 		if p := c.parts[w.ranged.partition]; p != nil {
 			c.step(p, w.ranged.ev)
@@ -170,6 +174,16 @@ func (c *core) write(w *write) {
 	c.step(p, &replica.Propose{ID: c.waiters.add(who), Write: &w.msg, Now: c.now, Clock: c.clock})
 }
 
+// confirm gives an answer to a read once the replicas have confirmed it.
+func (c *core) confirm(i *confirmItem) {
+	p := c.parts[i.partition]
+	if p == nil {
+		c.reply(i.caller, &subjects.Reply{Status: subjects.StatusNotPrimary})
+		return
+	}
+	c.step(p, &replica.Confirm{ID: c.waiters.add(i.caller), Epoch: i.epoch, Reply: i.reply, Now: c.now})
+}
+
 // part returns the partition's machine, which a message or the ring may bring
 // into being.
 func (c *core) part(id ring.Partition) *part {
@@ -183,7 +197,7 @@ func (c *core) part(id ring.Partition) *part {
 	p := &part{id: id}
 	p.machine = replica.New(id, c.s.process(), replica.State{
 		Promised: st.Promised, Outline: st.Outline, Commit: st.Commit,
-		Now: c.now, Incomplete: st.Incomplete, Cursor: st.Cursor, Unclean: c.s.store.Unclean() && !st.Incomplete,
+		Now: c.now, Granted: int64(c.store.Grant()), Incomplete: st.Incomplete, Cursor: st.Cursor, Unclean: c.s.store.Unclean() && !st.Incomplete,
 	}, partLog{c.store, id}, c.s.o.Replica)
 	c.parts[id] = p
 	return p

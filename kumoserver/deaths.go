@@ -18,7 +18,9 @@ func (s *Server) openProof() error {
 		return err
 	}
 	s.deaths = proof.NewWatcher(s.log, func(p ring.Process) {
-		s.inbox.push(work{died: &p}, 0)
+		if s.o.Failover == FailoverProof {
+			s.inbox.push(work{died: &p}, 0)
+		}
 	})
 	return nil
 }

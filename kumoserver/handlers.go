@@ -1,6 +1,7 @@
 package kumoserver
 
 import (
+	"bytes"
 	"time"
 
 	"github.com/etolabo/kumofs/bus"
@@ -137,6 +138,8 @@ type reader struct {
 	reply string
 	clock int64
 	bytes int // of values in its answers
+	// With Confirm, the answers that depend on a lease.
+	confirms []confirmItem
 }
 
 // maxFrameAnswers is how many bytes of values a frame of reads is answered
@@ -178,6 +181,10 @@ func (r *reader) onReads(f *bus.Frame) {
 	if err := r.out.Flush(); err != nil {
 		r.s.log.Debug("answers to reads were not sent", "err", err)
 	}
+	if len(r.confirms) > 0 {
+		r.s.inbox.push(work{confirm: r.confirms}, r.bytes+1)
+		r.confirms = nil
+	}
 }
 
 func (r *reader) at(i int) (ring.Partition, []byte) { return r.reads[i].Partition, r.reads[i].Key }
@@ -206,6 +213,11 @@ func (r *reader) found(i int, rec subjects.Record, found bool, err error) {
 		r.bytes += len(rec.Value)
 		rep.Status, rep.Value, rep.Flags = subjects.StatusOK, rec.Value, rec.Flags
 		rep.Cas, rep.Expiry = rec.Version.CAS(), rec.Expiry
+	}
+	if r.s.o.Replica.Confirm && (rep.Status == subjects.StatusOK || rep.Status == subjects.StatusNotFound) {
+		rep.Value = bytes.Clone(rep.Value) // which may be valid only here
+		r.confirms = append(r.confirms, confirmItem{m.Partition, r.leads[i], caller{r.reply, id}, rep})
+		return
 	}
 	r.answer(id, &rep)
 }

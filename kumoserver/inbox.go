@@ -22,6 +22,7 @@ type work struct {
 	leases  *leaseItem // a server's question for leases, or its answer
 	expire  *expireItem
 	ranged  *rangeItem
+	confirm []confirmItem // answers of a frame of reads, with ReadConfirm
 	table   *ring.Table
 	flushed *flight
 	err     error         // of flushed
@@ -45,6 +46,14 @@ type expireItem struct {
 	partition ring.Partition
 	key       []byte
 	caller    caller
+}
+
+// confirmItem is an answer to a read that waits to be confirmed.
+type confirmItem struct {
+	partition ring.Partition
+	epoch     ring.Epoch // in which it was made
+	caller    caller
+	reply     subjects.Reply
 }
 
 type rangeItem struct {

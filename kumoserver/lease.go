@@ -95,7 +95,7 @@ func (c *core) sendLeases() {
 			continue
 		}
 		if r := c.route(to); r != nil {
-			m := subjects.Lease{From: c.s.process(), Sent: boottime(), Epochs: epochs}
+			m := subjects.Lease{From: c.s.process(), Sent: boottime(), Epochs: epochs, Length: c.s.o.Replica.Lease}
 			c.out.End(m.Append(c.out.Begin(r.lease, r.lease, "", 0)))
 		}
 		c.leases.wanted[to] = epochs[:0]
@@ -108,7 +108,7 @@ func (c *core) lease(l *leaseItem) {
 	if m := l.granted; m != nil {
 		for _, e := range m.Epochs {
 			if p := c.parts[e.Partition]; p != nil {
-				c.step(p, replica.Granted{From: m.From, Epoch: e.Epoch, Sent: m.Sent, Now: now})
+				c.step(p, replica.Granted{From: m.From, Epoch: e.Epoch, Sent: m.Sent, Length: m.Length, Now: now})
 			}
 		}
 		return
@@ -120,7 +120,7 @@ func (c *core) lease(l *leaseItem) {
 		}
 	}
 	if r := c.route(l.asked.From.Store); r != nil && len(c.leases.granted) > 0 {
-		m := subjects.LeaseReply{From: c.s.process(), Sent: l.asked.Sent, Epochs: c.leases.granted}
+		m := subjects.LeaseReply{From: c.s.process(), Sent: l.asked.Sent, Epochs: c.leases.granted, Length: c.s.o.Replica.Lease}
 		c.out.End(m.Append(c.out.Begin(r.reply, r.reply, "", 0)))
 	}
 }

@@ -48,6 +48,13 @@ type Options struct {
 	RetainBytes   int64
 	// Replica are the times and bounds of replication.
 	Replica replica.Options
+	// Lease is how long a primary may read without asking again (1 s). It is as
+	// long as the shorter one's where servers are set differently.
+	Lease time.Duration
+	// Failover says what ends the grants to a primary that failed.
+	Failover Failover
+	// Read says what lets a primary answer a read.
+	Read Read
 	// HeartbeatEvery is how often the server says that it lives (150 ms).
 	HeartbeatEvery time.Duration
 	// StopWithin bounds the hand-over of a graceful stop (5 s).
@@ -60,6 +67,29 @@ type Options struct {
 	Witness func(w Witness) (Closer, error)
 	Log     *slog.Logger
 }
+
+// Failover says what ends the grants to a primary that failed.
+type Failover uint8
+
+const (
+	FailoverProof Failover = iota // their time, or proof that its process is gone
+	FailoverLease                 // their time alone
+)
+
+// Read says what lets a primary answer a read.
+type Read uint8
+
+const (
+	ReadLease   Read = iota // leases, which trust clocks to run alike within 1%
+	ReadConfirm             // a round to the in-sync replicas for each, which trusts no clock
+)
+
+// The bounds of Options.Lease: shorter ones end while a busy machine looks the
+// other way, longer ones make a fail-over a long pause.
+const (
+	MinLease = 200 * time.Millisecond
+	MaxLease = 30 * time.Second
+)
 
 // Witness is what a witness is given: the server's bus, its identity there, and
 // a folder.
@@ -116,6 +146,14 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Replica == (replica.Options{}) {
 		o.Replica = replica.Defaults()
 	}
+	o.Lease = orDefault(o.Lease, time.Duration(o.Replica.Lease))
+	if o.Lease < MinLease || o.Lease > MaxLease {
+		return o, fmt.Errorf("--lease: %s is not between %s and %s", o.Lease, MinLease, MaxLease)
+	}
+	if int64(o.Lease) != o.Replica.Lease {
+		o.Replica = o.Replica.WithLease(int64(o.Lease))
+	}
+	o.Replica.Confirm = o.Read == ReadConfirm
 	o.HeartbeatEvery = orDefault(o.HeartbeatEvery, 150*time.Millisecond)
 	o.StopWithin = orDefault(o.StopWithin, 5*time.Second)
 	o.Version = orDefault(o.Version, "dev")

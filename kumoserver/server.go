@@ -84,7 +84,7 @@ func Open(o Options) (_ *Server, err error) {
 	}
 	s.store, err = store.Open(store.Options{
 		Dir: o.Dir, Sync: o.Sync, SyncEvery: o.SyncEvery, MemtableBytes: o.MemtableBytes,
-		RetainBytes: o.RetainBytes, OSBoot: osBoot(), Log: s.log,
+		RetainBytes: o.RetainBytes, Grant: time.Duration(o.Replica.Grant), OSBoot: osBoot(), Log: s.log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("-s: %w", err)

@@ -67,13 +67,19 @@ func (m *EpochReply) Decode(b []byte) error {
 	return r.end(more)
 }
 
+// DefaultLease is how long a lease lasts unless a giver says otherwise,
+// nanoseconds.
+const DefaultLease = int64(1e9)
+
 // Lease asks a process for leases of every partition that it shares with the
 // sender. Sent is the sender's CLOCK_BOOTTIME in nanoseconds and means nothing
-// to the receiver, who returns it.
+// to the receiver, who returns it. Length is how long the sender would have
+// them, nanoseconds.
 type Lease struct {
 	From   ring.Process
 	Sent   int64
 	Epochs []PartitionEpoch
+	Length int64
 }
 
 // PartitionEpoch is a partition with the epoch that a lease is asked for.
@@ -83,33 +89,37 @@ type PartitionEpoch struct {
 }
 
 // Append appends the message in its wire form.
-func (m *Lease) Append(b []byte) []byte { return appendLease(b, KindLease, m.From, m.Sent, m.Epochs) }
+func (m *Lease) Append(b []byte) []byte {
+	return appendLease(b, KindLease, m.From, m.Sent, m.Epochs, m.Length)
+}
 
 // Decode reads what Append wrote.
 func (m *Lease) Decode(b []byte) error {
-	return decodeLease(b, KindLease, &m.From, &m.Sent, &m.Epochs)
+	return decodeLease(b, KindLease, &m.From, &m.Sent, &m.Epochs, &m.Length)
 }
 
 // LeaseReply grants leases for the listed partitions: those whose promise is
-// still the epoch that was asked for.
+// still the epoch that was asked for. They last for Length from Sent, which is
+// what the giver is set to, and no longer than the asker is set to.
 type LeaseReply struct {
 	From   ring.Process
 	Sent   int64
 	Epochs []PartitionEpoch
+	Length int64
 }
 
 // Append appends the message in its wire form.
 func (m *LeaseReply) Append(b []byte) []byte {
-	return appendLease(b, KindLeaseReply, m.From, m.Sent, m.Epochs)
+	return appendLease(b, KindLeaseReply, m.From, m.Sent, m.Epochs, m.Length)
 }
 
 // Decode reads what Append wrote.
 func (m *LeaseReply) Decode(b []byte) error {
-	return decodeLease(b, KindLeaseReply, &m.From, &m.Sent, &m.Epochs)
+	return decodeLease(b, KindLeaseReply, &m.From, &m.Sent, &m.Epochs, &m.Length)
 }
 
-func appendLease(b []byte, kind Kind, from ring.Process, sent int64, epochs []PartitionEpoch) []byte {
-	b = appendArray(b, 5)
+func appendLease(b []byte, kind Kind, from ring.Process, sent int64, epochs []PartitionEpoch, length int64) []byte {
+	b = appendArray(b, 6)
 	b = appendUint(b, uint64(kind))
 	b = appendUint(b, uint64(from.Store))
 	b = appendUint(b, uint64(from.Boot))
@@ -118,10 +128,10 @@ func appendLease(b []byte, kind Kind, from ring.Process, sent int64, epochs []Pa
 	for _, e := range epochs {
 		b = appendUint(appendUint(b, uint64(e.Partition)), uint64(e.Epoch))
 	}
-	return b
+	return appendInt(b, length)
 }
 
-func decodeLease(b []byte, kind Kind, from *ring.Process, sent *int64, epochs *[]PartitionEpoch) error {
+func decodeLease(b []byte, kind Kind, from *ring.Process, sent *int64, epochs *[]PartitionEpoch, length *int64) error {
 	r := reader{b: b}
 	more := r.fields(5)
 	if Kind(r.uint()) != kind {
@@ -136,6 +146,10 @@ func decodeLease(b []byte, kind Kind, from *ring.Process, sent *int64, epochs *[
 	*epochs = make([]PartitionEpoch, n)
 	for i := range *epochs {
 		(*epochs)[i] = PartitionEpoch{ring.Partition(r.uint()), ring.Epoch(r.uint())}
+	}
+	*length = DefaultLease // of a sender that knows no other
+	if more > 0 {
+		*length, more = r.int(), more-1
 	}
 	return r.end(more)
 }

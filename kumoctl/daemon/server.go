@@ -18,7 +18,7 @@ import (
 type serverOptions struct {
 	cli.Common
 	kumoserver.Options
-	sync string
+	sync, failover, read string
 }
 
 func (o *serverOptions) common() *cli.Common { return &o.Common }
@@ -27,6 +27,8 @@ func (o *serverOptions) flags(fs *pflag.FlagSet) {
 	o.RoutePort = kumoserver.DefaultRoutePort
 	o.sync = "interval"
 	o.SyncEvery = 100 * time.Millisecond
+	o.Lease = time.Second
+	o.failover, o.read = "proof", "lease"
 	fs.VarP(cli.Addr{To: &o.Listen, Port: cli.ServerPort}, "listen", "l", "address of this server as other nodes see it")
 	fs.IntVarP(&o.RoutePort, "route-port", "L", o.RoutePort, "port for the mesh's routes; another is taken if it is in use")
 	fs.VarP(cli.Addrs{To: &o.Managers, Port: cli.ManagerPort}, "manager", "m", "the managers")
@@ -36,6 +38,9 @@ func (o *serverOptions) flags(fs *pflag.FlagSet) {
 	cli.SecondsVarP(fs, &o.SyncEvery, "sync-every", "", "with --sync interval: how often")
 	fs.StringVar(&o.Zone, "zone", "", "zone of this server; copies are kept in different ones")
 	fs.IntVar(&o.MaxItem, "max-item-size", subjects.DefaultMaxItem, "bytes of the largest value")
+	cli.SecondsVarP(fs, &o.Lease, "lease", "", "how long a primary may read without asking its replicas again")
+	fs.StringVar(&o.failover, "failover", o.failover, "what a new primary waits for before it writes: proof that the one before is gone, or else its leases; or lease, always its leases")
+	fs.StringVar(&o.read, "read", o.read, "what lets a primary read: lease, which trusts clocks to run alike; or confirm, a round to the replicas for each read")
 	cli.Ignore(fs, "tmp-dir", "f", "copies need no temporary files")
 	cli.Ignore(fs, "keepalive-interval", "k", "the managers decide who is down (--fail-after)")
 	cli.Ignore(fs, "connect-timeout", "", "the managers decide who is down (--fail-after)")
@@ -53,6 +58,12 @@ func (o *serverOptions) open(log *slog.Logger) (cli.Daemon, error) {
 	if o.Sync, err = syncMode(o.sync); err != nil {
 		return nil, err
 	}
+	if o.Failover, err = choice("failover", o.failover, "proof", "lease", kumoserver.FailoverProof, kumoserver.FailoverLease); err != nil {
+		return nil, err
+	}
+	if o.Read, err = choice("read", o.read, "lease", "confirm", kumoserver.ReadLease, kumoserver.ReadConfirm); err != nil {
+		return nil, err
+	}
 	o.Options.Cluster = subjects.Cluster(o.Common.Cluster)
 	o.Options.Version = cli.Version()
 	o.Options.Log = log
@@ -68,6 +79,17 @@ func (o *serverOptions) open(log *slog.Logger) (cli.Daemon, error) {
 // because servers and managers do not know each other.
 func openWitness(w kumoserver.Witness) (kumoserver.Closer, error) {
 	return kumomanager.OpenWitness(kumomanager.WitnessOptions{Bus: w.Bus, Cluster: w.Cluster, Store: w.ID, Dir: w.Dir, Log: w.Log})
+}
+
+// choice reads an option of two words.
+func choice[T any](option, word, one, other string, first, second T) (T, error) {
+	switch word {
+	case one:
+		return first, nil
+	case other:
+		return second, nil
+	}
+	return first, &cli.UsageError{Err: fmt.Errorf("--%s %s: want %s or %s", option, word, one, other)}
 }
 
 func syncMode(name string) (store.SyncMode, error) {

@@ -44,12 +44,22 @@ type LeaseAsked struct {
 }
 
 // Granted brings a peer's lease: the answer to a question that was sent at Sent,
-// on this process's own clock.
+// on this process's own clock, for Length.
 type Granted struct {
-	From  ring.Process
-	Epoch ring.Epoch
-	Sent  int64
-	Now   int64
+	From   ring.Process
+	Epoch  ring.Epoch
+	Sent   int64
+	Length int64
+	Now    int64
+}
+
+// Confirm wants Reply to be given if, after it was made, every in-sync replica
+// still followed this primary. It comes back with ID, or StatusRetry does.
+type Confirm struct {
+	ID    uint64
+	Epoch ring.Epoch // in which the answer was made
+	Reply subjects.Reply
+	Now   int64 // no earlier than the answer was made
 }
 
 // Died says that a process is proved to be gone.

@@ -52,6 +52,9 @@ func (r *Replica) propose(ev *Propose) {
 		l.wait(r, ev.ID, reply)
 	case !l.reads(r):
 		r.answer(ev.ID, subjects.StatusRetry)
+	case r.o.Confirm:
+		reply.Epoch = l.epoch
+		r.confirm(&Confirm{ID: ev.ID, Epoch: l.epoch, Reply: reply, Now: r.now})
 	default:
 		r.emit(Reply{ID: ev.ID, Reply: reply, Until: l.leased()})
 	}

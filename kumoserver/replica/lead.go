@@ -25,6 +25,8 @@ type lead struct {
 	byOp    map[opKey]*subjects.Entry  // open entries by the operation that made them
 	ops     []op                       // operations that wait, by ascending seq
 
+	confirms []confirm // answers that wait to be confirmed, by time
+
 	asked   []ring.NodeID // members of all in-sync sets asked for at this epoch
 	ask     *ring.Change  // the newest
 	askedAt int64
@@ -61,6 +63,7 @@ func (r *Replica) takeLead() {
 	if old != nil {
 		l.serving, l.rolled, l.hidden, l.hidesAll = old.serving, old.rolled, old.hidden, old.hidesAll
 		l.open, l.newest, l.byOp, l.flushed, l.ops = old.open, old.newest, old.byOp, old.flushed, old.ops
+		r.unconfirmed(old)
 	} else {
 		l.rolled = r.tail.Seq
 		for next := r.commit + 1; next <= r.tail.Seq; {
@@ -172,6 +175,7 @@ func (l *lead) advance(r *Replica) {
 		n++
 	}
 	l.ops = shift(l.ops, n)
+	l.confirmed(r)
 }
 
 // forget drops what has committed from the books of open entries.
@@ -210,6 +214,7 @@ func (l *lead) tick(r *Replica) {
 		l.consider(r, p)
 	}
 	l.reconfigure(r)
+	l.overdue(r)
 	l.advance(r)
 }
 

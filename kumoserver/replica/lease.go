@@ -47,7 +47,8 @@ func (r *Replica) granted(ev Granted) {
 	if p == nil || p.state != replicating || p.boot != ev.From.Boot {
 		return
 	}
-	p.lease = max(p.lease, ev.Sent+r.o.Lease)
+	p.lease = max(p.lease, ev.Sent+min(r.o.Lease, ev.Length))
+	p.granted = max(p.granted, ev.Sent)
 	p.leaseWaits = 0
 	if p.waiting == 0 {
 		p.silent = false
@@ -80,12 +81,16 @@ func (r *Replica) bound() bool {
 func (l *lead) leased() int64 {
 	until := int64(math.MaxInt64)
 	for _, p := range l.peers {
-		if !p.learner || slices.Contains(l.asked, p.id) {
+		if l.mayFollow(p) {
 			until = min(until, p.lease)
 		}
 	}
 	return until
 }
+
+// mayFollow reports whether a peer may be in sync in the next epoch, as far as
+// this primary has asked for it.
+func (l *lead) mayFollow(p *peer) bool { return !p.learner || slices.Contains(l.asked, p.id) }
 
 // askLease asks a peer for its lease when it is time.
 func (l *lead) askLease(r *Replica, p *peer) {
@@ -129,6 +134,9 @@ func (l *lead) serve(r *Replica, ready bool) {
 		l.serving = true
 	}
 	s := Serve{Epoch: l.epoch, On: l.serving, Until: l.leased(), Hidden: l.hidden}
+	if r.o.Confirm {
+		s.Until = math.MaxInt64 // each answer is confirmed instead
+	}
 	if s.On && (!l.told.On || s.Until != l.told.Until || s.Epoch != l.told.Epoch || len(s.Hidden) != len(l.told.Hidden)) {
 		l.told = s
 		r.emit(s)
@@ -136,4 +144,4 @@ func (l *lead) serve(r *Replica, ready bool) {
 }
 
 // reads reports whether this primary may answer from what is committed, now.
-func (l *lead) reads(r *Replica) bool { return l.serving && r.now < l.leased() }
+func (l *lead) reads(r *Replica) bool { return l.serving && (r.o.Confirm || r.now < l.leased()) }

@@ -35,6 +35,7 @@ type peer struct {
 	lease      int64 // until when it lets this process read
 	leaseAsked int64 // when it was last asked for one
 	leaseWaits int64 // since when it has not answered; 0: it has
+	granted    int64 // when the newest question was sent that it answered by a grant
 
 	// Of learners.
 	restart  bool             // EpochStart tells it to begin anew

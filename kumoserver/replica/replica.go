@@ -24,8 +24,9 @@ type State struct {
 	Commit     uint64           // entries to here are known committed
 	Incomplete bool             // ranges from Cursor on are missing
 	Cursor     []byte
-	// Now is when the process begins, for what one before it may have granted.
-	Now int64
+	// Now is when the process begins, and Granted for how long from then on what
+	// one before it granted may bind; 0 is as long as this one grants.
+	Now, Granted int64
 	// Unclean stores may have lost entries that they acknowledged; they
 	// promise, grant and lead nothing until they were copied anew.
 	Unclean bool
@@ -60,6 +61,9 @@ type Options struct {
 	// larger by twice the drift of clocks. LeaseEvery is how often leases are
 	// asked for.
 	Lease, Grant, LeaseEvery int64
+	// Confirm has every answer that depends on a lease confirmed by a round to
+	// the in-sync replicas instead, for machines whose clocks cannot be trusted.
+	Confirm bool
 	// Window is how many bytes of entries may be unacknowledged at one replica.
 	Window int
 	// Waiting is how many operations may wait for their commit; more are told
@@ -75,6 +79,15 @@ func Defaults() Options {
 	const ms = 1e6
 	return Options{Silence: 500 * ms, Resend: 200 * ms, AskAgain: 250 * ms,
 		Lease: 1000 * ms, Grant: 1100 * ms, LeaseEvery: 150 * ms, Window: 8 << 20, Waiting: 1 << 14, JoinLag: 64}
+}
+
+// WithLease returns the options with leases of another length, in nanoseconds.
+// What is noticed through leases has to be noticed well before they end.
+func (o Options) WithLease(length int64) Options {
+	o.Lease, o.Grant, o.LeaseEvery = length, length+length/10, length*3/20
+	o.Silence = length / 2
+	o.Resend, o.AskAgain = min(o.Resend, length/5), min(o.AskAgain, length/4)
+	return o
 }
 
 // Replica is the machine of one partition. It is owned by one goroutine.
@@ -124,7 +137,7 @@ func New(p ring.Partition, self ring.Process, s State, log Log, o Options) *Repl
 	}
 	r.durable = r.tail.Seq
 	if s.Promised > 0 {
-		r.grants = []grant{{until: s.Now + o.Grant}}
+		r.grants = []grant{{until: s.Now + max(s.Granted, o.Grant)}}
 	}
 	r.now = s.Now
 	if last, ok := log.Entries(r.tail.Seq, 1); ok && r.tail.Seq > 0 && len(last) > 0 {
@@ -151,6 +164,9 @@ func (r *Replica) Step(ev Event) []Effect {
 	case Granted:
 		r.now = ev.Now
 		r.granted(ev)
+	case *Confirm:
+		r.now = ev.Now
+		r.confirm(ev)
 	case Died:
 		r.now = ev.Now
 		r.died(ev.Process)
@@ -217,6 +233,9 @@ func (r *Replica) stepDown() {
 	for _, op := range l.ops {
 		op.reply.Status, op.reply.Epoch, op.reply.Value = subjects.StatusNotPrimary, r.config.Epoch, nil
 		r.emit(Reply{ID: op.id, Reply: op.reply})
+	}
+	for _, c := range l.confirms {
+		r.answer(c.id, subjects.StatusNotPrimary)
 	}
 }
 

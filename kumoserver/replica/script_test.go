@@ -121,7 +121,7 @@ func (s *script) line(line string) (effects []string) {
 		s.store.do(s.t, e)
 	}
 	for _, w := range wanted { // everybody grants what is asked
-		for _, e := range s.m.Step(replica.Granted{From: s.peers[w.To], Epoch: w.Epoch, Sent: s.now, Now: s.now}) {
+		for _, e := range s.m.Step(replica.Granted{From: s.peers[w.To], Epoch: w.Epoch, Sent: s.now, Length: subjects.DefaultLease, Now: s.now}) {
 			if serve, ok := e.(replica.Serve); ok && words[0] == "tick" && serve.On {
 				continue // renewed
 			}
@@ -148,7 +148,9 @@ func (s *script) begin() {
 			s.store.apply(s.store.entries[seq-1])
 		}
 	}
-	s.m = replica.New(0, s.self, s.begun(), s.store, replica.Defaults())
+	o := replica.Defaults()
+	o.Confirm = a.has("confirming")
+	s.m = replica.New(0, s.self, s.begun(), s.store, o)
 }
 
 // begun is the state of a store at the start of a process.
@@ -173,7 +175,13 @@ func (s *script) event(kind string) replica.Event {
 	case "asked":
 		return replica.LeaseAsked{From: a.process("by"), Epoch: ring.Epoch(a.number("e")), Now: s.now}
 	case "granted":
-		return replica.Granted{From: a.process("by"), Epoch: ring.Epoch(a.number("e")), Sent: s.now - int64(a.number("ago"))*1e6, Now: s.now}
+		length := int64(a.number("length")) * 1e6
+		if length == 0 {
+			length = subjects.DefaultLease
+		}
+		return replica.Granted{From: a.process("by"), Epoch: ring.Epoch(a.number("e")), Sent: s.now - int64(a.number("ago"))*1e6, Length: length, Now: s.now}
+	case "confirm":
+		return &replica.Confirm{ID: a.number("id"), Epoch: ring.Epoch(a.number("e")), Reply: subjects.Reply{Status: subjects.StatusOK, Value: []byte(a.text("value"))}, Now: s.now}
 	case "died":
 		return replica.Died{Process: a.process("by"), Now: s.now}
 	case "logged":

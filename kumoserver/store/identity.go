@@ -41,6 +41,9 @@ type run struct {
 	// Unclean stays until SetClean: the log may lack entries that this store has
 	// acknowledged.
 	Unclean bool `json:"unclean,omitempty"`
+	// Grant is how long what a process of this store grants may bind, in
+	// nanoseconds: the longest that may still be out.
+	Grant int64 `json:"grant,omitempty"`
 }
 
 // lockFolder makes the folder if need be and takes its lock.

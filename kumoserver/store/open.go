@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync/atomic"
+	"time"
 
 	bolterrors "go.etcd.io/bbolt/errors"
 
@@ -55,7 +56,9 @@ func Open(o Options) (_ *Store, err error) {
 		// none of it was acknowledged.
 		Unclean: judgeRun(last, found, o.OSBoot) || r.missing ||
 			found && r.torn && (last.Clean || r.rotten && last.OSBoot == o.OSBoot),
+		Grant: max(last.Grant, int64(o.Grant)),
 	}
+	s.opened = time.Now()
 	if err = s.opts.disk.saveJSON(filepath.Join(o.Dir, runName), s.run); err != nil {
 		return nil, err
 	}
@@ -143,6 +146,9 @@ func (s *Store) Close() error {
 	if err == nil {
 		s.idMu.Lock()
 		s.run.Clean = true
+		if time.Since(s.opened) > time.Duration(s.run.Grant) {
+			s.run.Grant = int64(s.opts.Grant) // longer ones, of processes before, have ended
+		}
 		err = s.opts.disk.saveJSON(filepath.Join(s.opts.Dir, runName), s.run)
 		s.idMu.Unlock()
 	}

@@ -56,6 +56,9 @@ type Options struct {
 	// to bbolt, when memory is not short; 2 s.
 	ApplyAfter time.Duration
 
+	// Grant is how long leases bind that the process grants; see Store.Grant.
+	Grant time.Duration
+
 	// OSBoot identifies this boot of the machine; "" takes the kernel's.
 	OSBoot string
 

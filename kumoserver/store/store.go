@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"go.etcd.io/bbolt"
 
@@ -28,6 +29,7 @@ type Store struct {
 	identity identity
 	run      run
 
+	opened  time.Time
 	damaged []string // found at Open
 
 	parts []atomic.Pointer[part]
@@ -95,6 +97,15 @@ func (s *Store) Unclean() bool {
 	s.idMu.Lock()
 	defer s.idMu.Unlock()
 	return s.run.Unclean
+}
+
+// Grant is how long a new process must take leases for granted that one before
+// it gave: what Options.Grant says, or a process before said, whichever is
+// longer.
+func (s *Store) Grant() time.Duration {
+	s.idMu.Lock()
+	defer s.idMu.Unlock()
+	return time.Duration(s.run.Grant)
 }
 
 // SetClean says that every copy has been taken back in by its primary.

@@ -314,7 +314,7 @@ func (n *node) lease(b []byte) {
 		n.parts[e.Partition].step(replica.LeaseAsked{From: m.From, Epoch: e.Epoch, Now: n.s.now})
 	}
 	if len(n.granted) > 0 {
-		n.transmit(replica.Send{To: m.From.Store, Msg: &subjects.LeaseReply{From: n.process(), Sent: m.Sent, Epochs: n.granted}})
+		n.transmit(replica.Send{To: m.From.Store, Msg: &subjects.LeaseReply{From: n.process(), Sent: m.Sent, Epochs: n.granted, Length: n.s.options().Lease}})
 	}
 }
 
@@ -324,7 +324,7 @@ func (n *node) leased(b []byte) {
 		n.s.fail("decode: %v", err)
 	}
 	for _, e := range m.Epochs {
-		n.parts[e.Partition].step(replica.Granted{From: m.From, Epoch: e.Epoch, Sent: m.Sent, Now: n.s.now})
+		n.parts[e.Partition].step(replica.Granted{From: m.From, Epoch: e.Epoch, Sent: m.Sent, Length: m.Length, Now: n.s.now})
 	}
 }
 
