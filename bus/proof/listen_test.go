@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -26,8 +27,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// child prints its address, and a line once a watcher has come. It ends when it
-// is killed, or with its parent.
+// child prints its address, and a line for each watcher that has come. It ends
+// when it is killed, or with its parent.
 func child() {
 	l, err := Listen("127.0.0.1", testLog())
 	if err != nil {
@@ -36,10 +37,10 @@ func child() {
 	}
 	fmt.Println(l.Addr())
 	go func() {
+		told := 0
 		for range time.Tick(5 * time.Millisecond) {
-			if l.watched() > 0 {
+			for ; told < l.watched(); told++ {
 				fmt.Println("watched")
-				return
 			}
 		}
 	}()
@@ -96,6 +97,35 @@ func TestKilledProcessIsProvedGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect(t, ended, process{7, 1})
+}
+
+// A process that is killed closes its listener and its connections one by one.
+// Every watcher sees another order, and all must be sure.
+func TestKilledProcessIsProvedGoneToAll(t *testing.T) {
+	const kills, watchers = 20, 32
+	for range kills {
+		cmd, addr, out := start(t)
+		var all sync.WaitGroup
+		for range watchers {
+			all.Add(1)
+			w := NewWatcher(testLog(), func(process) { all.Done() })
+			t.Cleanup(w.Close)
+			w.Watch(7, process{7, 1}, addr)
+		}
+		for range watchers {
+			line(t, out) // watched: who comes after the kill has no proof
+		}
+		if err := cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		sure := make(chan struct{})
+		go func() { all.Wait(); close(sure) }()
+		select {
+		case <-sure:
+		case <-time.After(patience):
+			t.Fatal("not every watcher noticed the end of the process")
+		}
+	}
 }
 
 func TestStoppedProcessIsNotProvedGone(t *testing.T) {

@@ -105,25 +105,46 @@ func (w *Watcher[K]) Close() {
 // waitEnd returns true once the process that listens on addr is proved gone,
 // false when ctx ends.
 func waitEnd(ctx context.Context, addr string) bool {
-	closed := false // the last connection was closed by the peer
+	var seen evidence
 	for ctx.Err() == nil {
 		d := net.Dialer{Timeout: dialTimeout}
 		conn, err := d.DialContext(ctx, "tcp", addr)
 		if err != nil {
-			if closed && errors.Is(err, syscall.ECONNREFUSED) {
+			wait, gone := seen.failed(err)
+			if gone {
 				return true
 			}
-			closed = false
-			pause(ctx, pauseBefore)
+			pause(ctx, wait)
 			continue
 		}
 		began := time.Now()
-		closed = peerCloses(ctx, conn)
-		if closed && time.Since(began) < pauseBefore {
+		seen.closed = peerCloses(ctx, conn)
+		if seen.closed && time.Since(began) < pauseBefore {
 			pause(ctx, pauseShort)
 		}
 	}
 	return false
+}
+
+// evidence is what the attempts to connect to a process have shown so far.
+type evidence struct {
+	closed bool // the last connection was closed by the peer
+}
+
+// failed takes the error of a dial. It tells whether the process is gone, and
+// otherwise after how long to dial again. A dial that is reset was accepted by
+// the kernel and closed at once: the process is about to end. Any other error,
+// a lack of file descriptors here or a lost packet, tells nothing and takes
+// nothing back.
+func (e *evidence) failed(err error) (again time.Duration, gone bool) {
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return pauseBefore, e.closed
+	case errors.Is(err, syscall.ECONNRESET):
+		e.closed = true
+		return pauseShort, false
+	}
+	return pauseBefore, false
 }
 
 // peerCloses waits for the end of a connection and reports whether the peer

@@ -3,7 +3,9 @@ package proof
 import (
 	"log/slog"
 	"net"
+	"os"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -103,6 +105,36 @@ func TestRefusedDialAloneProvesNothing(t *testing.T) {
 	l.Close()
 	if ended.Load() > 0 {
 		t.Fatal("a process was taken for gone")
+	}
+}
+
+func TestEvidence(t *testing.T) {
+	dial := func(err error) error { return &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", err)} }
+	for _, tt := range []struct {
+		name string
+		was  evidence
+		errs []error
+		want bool
+	}{
+		{"refused after a connection that was closed", evidence{closed: true}, []error{syscall.ECONNREFUSED}, true},
+		{"refused, and nothing before", evidence{}, []error{syscall.ECONNREFUSED, syscall.ECONNREFUSED}, false},
+		{"reset while it was accepted, then refused", evidence{closed: true}, []error{syscall.ECONNRESET, syscall.ECONNREFUSED}, true},
+		{"reset alone", evidence{closed: true}, []error{syscall.ECONNRESET, syscall.ECONNRESET}, false},
+		{"no room here in between", evidence{closed: true}, []error{syscall.EMFILE, syscall.ECONNREFUSED}, true},
+		{"no way there", evidence{closed: true}, []error{syscall.EHOSTUNREACH, syscall.ETIMEDOUT}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			seen, gone := tt.was, false
+			for _, err := range tt.errs {
+				if gone {
+					t.Fatalf("gone before %v", err)
+				}
+				_, gone = seen.failed(dial(err))
+			}
+			if gone != tt.want {
+				t.Errorf("gone: %v, want %v", gone, tt.want)
+			}
+		})
 	}
 }
 
