@@ -41,6 +41,9 @@ func DialMemcached(addr string) (*Client, error) {
 	return &Client{conn, bufio.NewReader(conn)}, nil
 }
 
+// Addr is the gateway that it is connected to.
+func (c *Client) Addr() string { return c.conn.RemoteAddr().String() }
+
 // Close hangs up.
 func (c *Client) Close() error { return c.conn.Close() }
 

@@ -61,6 +61,16 @@ func Partitions(n int) Option { return func(o *local.Options) { o.Partitions = n
 // Sync sets when servers flush to disk.
 func Sync(mode string) Option { return func(o *local.Options) { o.Sync = mode } }
 
+// Args adds options to the command lines of all daemons of a role.
+func Args(role subjects.Role, args ...string) Option {
+	return func(o *local.Options) {
+		if o.Args == nil {
+			o.Args = map[subjects.Role][]string{}
+		}
+		o.Args[role] = append(o.Args[role], args...)
+	}
+}
+
 // Processes makes each daemon a process; see Main.
 func Processes() Option {
 	return func(o *local.Options) { o.Program = []string{os.Args[0], "daemon"} }

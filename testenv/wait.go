@@ -71,6 +71,18 @@ func (c *Cluster) PrimaryOf(key string) string {
 	return c.nameOf(n.Addr)
 }
 
+// Leader names the manager that leads.
+func (c *Cluster) Leader() string {
+	c.t.Helper()
+	for _, n := range c.Status().Nodes {
+		if n.Role == subjects.RoleManager && n.Leader {
+			return c.nameOf(n.Addr)
+		}
+	}
+	c.t.Fatal("no manager leads")
+	return ""
+}
+
 func (c *Cluster) nameOf(addr string) string {
 	for _, n := range c.Layout().Nodes {
 		if n.Addr == addr {

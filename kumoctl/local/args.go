@@ -17,6 +17,9 @@ type Settings struct {
 	EnableFlushAll bool          // on the gateways
 	FailAfter      time.Duration // until a silent node counts as down; 0 for the default
 	Verbose        bool
+	// Args are further options of all daemons of a role, as on their command
+	// lines.
+	Args map[subjects.Role][]string
 }
 
 // command returns the command line that starts a node as a process: its role
@@ -56,7 +59,7 @@ func (s Settings) command(l *Layout, n Node, dir string) []string {
 			args = append(args, "--enable-flush-all")
 		}
 	}
-	return args
+	return append(args, s.Args[n.Role]...)
 }
 
 func appendInt(args []string, name string, n int) []string {
