@@ -29,7 +29,7 @@ func (c *core) autoPlan(d *draft, now time.Time) {
 	a.looked = now
 	var fresh, wanted []ring.NodeID
 	for _, n := range d.table.Nodes {
-		if !n.Attached && !n.Detached && c.members.upFor(n.ID, now) > 0 {
+		if !n.Attached && !n.Detached && c.members.UpFor(n.ID, c.at(now)) > 0 {
 			fresh = append(fresh, n.ID)
 			wanted = append(wanted, n.ID)
 		}

@@ -5,20 +5,21 @@ import (
 	"slices"
 	"time"
 
+	"github.com/etolabo/kumofs/kumomanager/members"
 	"github.com/etolabo/kumofs/kumomanager/rebalance"
 	"github.com/etolabo/kumofs/subjects"
 	"github.com/etolabo/kumofs/subjects/ring"
 )
 
 const (
+	// heartbeat is how often every node says that it lives.
+	heartbeat = time.Duration(members.HeartbeatEvery)
 	// A server that was taken out as silent although it is up gets no new copies
 	// for so long.
 	restAfterSilence = time.Second
 	// At most so many primaries change in each period only for balance.
 	shiftEvery   = 250 * time.Millisecond
 	shiftsAtOnce = 8
-	// A server that is down, detached and empty is forgotten after so long.
-	forgetAfter = time.Minute
 	// One command carries at most so many changes, and targets, and half as many
 	// servers, to stay well below what a message of the log holds.
 	maxPerCommand = 512
@@ -42,7 +43,8 @@ type settings struct {
 type core struct {
 	settings
 	table   *ring.Table // as applied, never nil
-	members *members
+	members *members.Roster
+	began   time.Time
 	leading bool // this manager leads and has applied all that was committed before
 	busy    bool // a command is under way
 	asked   []*asked
@@ -76,20 +78,23 @@ type proposal struct {
 }
 
 func newCore(s settings, now time.Time) *core {
-	return &core{settings: s, table: &ring.Table{}, members: newMembers(s.failAfter, now), resting: map[ring.NodeID]time.Time{}}
+	return &core{settings: s, table: &ring.Table{}, members: members.New(int64(s.failAfter), 1), began: now, resting: map[ring.NodeID]time.Time{}}
 }
+
+// at is a time as members want it.
+func (c *core) at(now time.Time) int64 { return int64(now.Sub(c.began)) + 1 }
 
 // tables takes the newest table.
 func (c *core) tables(t *ring.Table, now time.Time) {
 	c.table = t
-	c.members.know(t, now)
+	c.members.Know(t, c.at(now))
 }
 
 // lead begins a term as leader, everything committed being applied.
 func (c *core) lead(now time.Time) {
 	c.leading, c.busy, c.plan = true, false, nil
 	c.shifts, c.shifted = shiftsAtOnce, now
-	c.members.lead(now)
+	c.members.Lead(c.at(now))
 }
 
 // follow ends it: whoever waits is told to ask again, in time the next leader.
@@ -155,7 +160,8 @@ func (c *core) next(now time.Time) *proposal {
 	if !c.leading || c.busy {
 		return nil
 	}
-	c.looked, c.members.news = c.table, false
+	c.looked = c.table
+	c.members.NoNews()
 	if c.table.Size() == 0 {
 		if c.witness {
 			return nil
@@ -164,7 +170,7 @@ func (c *core) next(now time.Time) *proposal {
 		return &proposal{command: ring.Command{Init: &c.init}}
 	}
 	d := &draft{table: c.table}
-	seen, down := c.members.changes(c.table)
+	seen, down := c.members.Changes(c.table)
 	d.step(ring.Command{Seen: seen[:min(len(seen), maxPerCommand/2)], Down: down})
 	c.takeOrder(d, now)
 	if !c.witness {
@@ -186,7 +192,7 @@ func (c *core) next(now time.Time) *proposal {
 // pressing reports whether next has news to look at. What time alone makes due
 // can wait for a moment.
 func (c *core) pressing() bool {
-	return c.members.news || c.table != c.looked || len(c.asked)+len(c.orders)+len(c.plan) > 0
+	return c.members.News() || c.table != c.looked || len(c.asked)+len(c.orders)+len(c.plan) > 0
 }
 
 // draft is a command in the making, with the table that it will make.
@@ -235,7 +241,7 @@ func (c *core) view(t *ring.Table, now time.Time) rebalance.View {
 		c.shifts, c.shifted = shiftsAtOnce, now
 	}
 	v := rebalance.View{
-		Table: t, Nodes: c.members.status(), Learners: c.learners, Shifts: c.shifts, FailoverOnly: c.witness,
+		Table: t, Nodes: c.members.Status(), Learners: c.learners, Shifts: c.shifts, FailoverOnly: c.witness,
 	}
 	for id, since := range c.resting {
 		if now.Sub(since) > restAfterSilence {
@@ -333,7 +339,7 @@ func (c *core) forget(d *draft, now time.Time) {
 	}
 	var ids []ring.NodeID
 	for _, n := range d.table.Nodes {
-		if !n.Up && !n.Attached && c.members.downFor(n.ID, now) > forgetAfter && !holdsAnything(d.table, n.ID) {
+		if !n.Up && !n.Attached && c.members.DownFor(n.ID, c.at(now)) > members.ForgetAfter && !holdsAnything(d.table, n.ID) {
 			ids = append(ids, n.ID)
 		}
 	}

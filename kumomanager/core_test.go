@@ -7,10 +7,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/etolabo/kumofs/kumomanager/members"
 	"github.com/etolabo/kumofs/subjects"
 	"github.com/etolabo/kumofs/subjects/ring"
 	"pgregory.net/rapid"
 )
+
+var epoch = time.Unix(1_000_000_000, 0)
 
 // failer is a *testing.T or *rapid.T.
 type failer interface {
@@ -60,10 +63,10 @@ func (s *sim) pass(d time.Duration) {
 		s.now = s.now.Add(tickEvery)
 		for _, id := range s.known {
 			if boot := s.alive[id]; boot != 0 {
-				s.c.members.hear(subjects.Heartbeat{Role: subjects.RoleServer, Node: "n" + id.String(), ID: id, Boot: boot}, s.now)
+				s.c.members.Hear(subjects.Heartbeat{Role: subjects.RoleServer, Node: "n" + id.String(), ID: id, Boot: boot}, s.c.at(s.now))
 			}
 		}
-		s.c.members.tick(s.now)
+		s.c.members.Tick(s.c.at(s.now))
 		s.certify()
 		for n := 0; n < 3 && s.commit(nil); n++ {
 		}
@@ -140,7 +143,7 @@ func (s *sim) event(t *rapid.T) {
 	switch rapid.IntRange(0, 8).Draw(t, "event") {
 	case 0, 1:
 		delete(s.alive, id)
-		s.c.members.ended(ring.Process{Store: id, Boot: old}, s.now)
+		s.c.members.Ended(ring.Process{Store: id, Boot: old}, s.c.at(s.now))
 	case 2:
 		delete(s.alive, id) // only silent
 	case 3, 4:
@@ -199,7 +202,7 @@ func TestDeathAndFailoverAreOneCommand(t *testing.T) {
 	s.order(subjects.AdminAttach, subjects.AdminRequest{})
 	s.pass(5 * time.Second)
 	at := s.table.Revision
-	s.c.members.ended(ring.Process{Store: 2, Boot: s.alive[2]}, s.now)
+	s.c.members.Ended(ring.Process{Store: 2, Boot: s.alive[2]}, s.c.at(s.now))
 	s.commit(nil)
 	if s.table.Revision != at+1 {
 		t.Fatalf("%d commands", s.table.Revision-at)
@@ -244,7 +247,7 @@ func TestDetachedByHandStaysOut(t *testing.T) {
 		}
 	}
 	delete(s.alive, 2)
-	s.pass(2 * forgetAfter)
+	s.pass(2 * time.Duration(members.ForgetAfter))
 	if _, ok := s.table.Node(2); ok {
 		t.Fatal("a server that is down, detached and empty is not forgotten")
 	}
@@ -319,25 +322,25 @@ func TestNextVoter(t *testing.T) {
 }
 
 func TestHeir(t *testing.T) {
-	w := newWatchman(t)
-	c := newCore(settings{}, epoch)
-	c.table, c.members = &ring.Table{Revision: 7}, w.m
+	now := epoch
+	c := newCore(settings{}, now)
+	c.table = &ring.Table{Revision: 7}
 	hear := func(node string, revision uint64, stopping bool) {
-		w.m.hear(subjects.Heartbeat{Role: subjects.RoleManager, Node: node, Revision: revision, Stopping: stopping}, w.now)
+		c.members.Hear(subjects.Heartbeat{Role: subjects.RoleManager, Node: node, Revision: revision, Stopping: stopping}, c.at(now))
 	}
 	hear("behind", 6, false)
 	hear("stopping", 7, true)
 	hear("no-voter", 7, false)
 	voters := []string{"behind", "stopping", "good", "w-1"}
-	if heir := c.heir(voters, w.now); heir != "" {
+	if heir := c.heir(voters, now); heir != "" {
 		t.Fatal(heir)
 	}
 	hear("good", 7, false)
-	if heir := c.heir(voters, w.now); heir != "good" {
+	if heir := c.heir(voters, now); heir != "good" {
 		t.Fatal(heir)
 	}
-	w.now = w.now.Add(time.Second)
-	if heir := c.heir(voters, w.now); heir != "" {
+	now = now.Add(time.Second)
+	if heir := c.heir(voters, now); heir != "" {
 		t.Fatal("a manager that is silent inherits")
 	}
 }

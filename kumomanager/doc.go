@@ -6,7 +6,7 @@
 //	talk.go      what a seat hears and says
 //	upkeep.go    who votes, and handing the lead back to a manager
 //	core.go      what a leader decides next            no clock, no waiting
-//	members.go   who is up                             no clock, no waiting
+//	members/     who is up (pure)
 //	orders.go    attach, detach, replace               no clock, no waiting
 //	rebalance/   where copies belong, partition by partition (pure)
 //	witness.go   a vote on a server, where there are two managers

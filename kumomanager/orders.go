@@ -179,7 +179,7 @@ func (c *core) replan(d *draft, now time.Time) (moves int) {
 // with auto-replace without those that are lost.
 func (c *core) eligible(t *ring.Table, now time.Time) (out []rebalance.Server) {
 	for _, n := range t.Nodes {
-		lost := t.AutoReplace && c.members.downFor(n.ID, now) > c.lostAfter
+		lost := t.AutoReplace && c.members.DownFor(n.ID, c.at(now)) > int64(c.lostAfter)
 		if n.Attached && !lost {
 			out = append(out, rebalance.Server{ID: n.ID, Zone: n.Zone})
 		}

@@ -94,7 +94,7 @@ func openSeat(o seatOptions) (_ *seat, err error) {
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.proofs = proof.NewWatcher(o.log, func(p ring.Process) {
-		s.do(func(now time.Time) { s.core.members.ended(p, now) })
+		s.do(func(now time.Time) { s.core.members.Ended(p, s.core.at(now)) })
 	})
 	defer func() {
 		if err != nil {
@@ -216,12 +216,11 @@ func (s *seat) loop() {
 func (s *seat) tick(now time.Time) {
 	votes := !s.o.witness || slices.Contains(s.quorum.Voters(), s.o.name)
 	if votes && !s.votes.Load() {
-		s.core.members.awake = now // nothing was heard until now
-		s.core.members.lead(now)
+		s.core.members.Deaf(s.core.at(now))
 	}
 	s.votes.Store(votes)
 	if votes {
-		s.core.members.tick(now)
+		s.core.members.Tick(s.core.at(now))
 	}
 }
 
@@ -230,14 +229,14 @@ func (s *seat) tick(now time.Time) {
 func (s *seat) turn(now time.Time) (wait time.Duration) {
 	s.takeTable(now)
 	s.lead()
-	if s.core.members.news {
-		s.core.members.watchAll(s.proofs)
+	if s.core.members.News() {
+		s.core.members.Watch(func(p ring.Process, addr string) { s.proofs.Watch(uint64(p.Store), p, addr) })
 	}
 	if !s.core.leading {
-		s.core.members.news = false
+		s.core.members.NoNews()
 		return 0
 	}
-	s.tell(s.core.members.takeNotes(), now)
+	s.tell(s.core.members.TakeNotes(), now)
 	if s.core.pressing() || now.Sub(s.lookAt) >= lookAgain {
 		s.act(now)
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/etolabo/kumofs/kumomanager/members"
 	"github.com/etolabo/kumofs/kumomanager/rebalance"
 	"github.com/etolabo/kumofs/subjects"
 	"github.com/etolabo/kumofs/subjects/ring"
@@ -35,12 +36,12 @@ func (c *core) status(leader string, voters []string, now time.Time) subjects.Cl
 	for _, n := range t.Nodes {
 		st.Nodes = append(st.Nodes, c.server(n, roles[n.ID], leader, now))
 	}
-	for _, o := range c.members.others {
-		st.Nodes = append(st.Nodes, other(o, leader, now))
+	for _, o := range c.members.Others() {
+		st.Nodes = append(st.Nodes, other(o, leader, c.at(now)))
 	}
 	order := map[subjects.Role]int{subjects.RoleManager: 1, subjects.RoleServer: 2, subjects.RoleGateway: 3}
 	slices.SortFunc(st.Nodes, func(a, b subjects.NodeStatus) int {
-		return cmp.Or(cmp.Compare(order[a.Role], order[b.Role]), cmp.Compare(a.Name, b.Name), compare(a.ID, b.ID))
+		return cmp.Or(cmp.Compare(order[a.Role], order[b.Role]), cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
 	})
 	st.Alarms = alarms(&st)
 	st.Health = health(&st)
@@ -103,9 +104,9 @@ func (c *core) server(n ring.Node, h *held, leader string, now time.Time) subjec
 		Name: n.Name, Addr: n.Addr, Role: subjects.RoleServer, ID: n.ID, Boot: n.Boot, Zone: n.Zone,
 		Primary: h.primary, Replica: h.replica, Learner: h.learner, Leader: n.Name == leader,
 	}
-	if m, ok := c.members.servers[n.ID]; ok {
-		heardOf(&s, m, now)
-		if m.state == rebalance.Down {
+	if m, ok := c.members.Server(n.ID); ok {
+		heardOf(&s, m, c.at(now))
+		if m.State == rebalance.Down {
 			n.Up = false
 		}
 	}
@@ -125,24 +126,24 @@ func (c *core) server(n ring.Node, h *held, leader string, now time.Time) subjec
 }
 
 // heardOf fills in what the last heartbeat told.
-func heardOf(s *subjects.NodeStatus, m *member, now time.Time) {
-	if m.heard.IsZero() {
+func heardOf(s *subjects.NodeStatus, m *members.Member, now int64) {
+	if m.Heard == 0 {
 		return
 	}
-	hb := m.hb
-	s.Seen = now.Sub(m.heard).Milliseconds()
+	hb := m.Heartbeat
+	s.Seen = (now - m.Heard) / 1e6
 	s.Version, s.PID, s.HTTP, s.Listen, s.Uptime = hb.Version, hb.PID, hb.HTTP, hb.Listen, hb.Uptime
 	s.Load, s.Revision, s.Cluster = hb.Load, hb.Revision, hb.ClusterID
 }
 
-func other(m *member, leader string, now time.Time) subjects.NodeStatus {
-	hb := m.hb
+func other(m *members.Member, leader string, now int64) subjects.NodeStatus {
+	hb := m.Heartbeat
 	s := subjects.NodeStatus{
 		Name: hb.Node, Addr: hb.Addr, Role: hb.Role, ID: hb.ID, Boot: hb.Boot, Zone: hb.Zone,
 		Leader: hb.Role == subjects.RoleManager && hb.Node == leader, State: stateUp,
 	}
 	heardOf(&s, m, now)
-	if m.state == rebalance.Down {
+	if m.State == rebalance.Down {
 		s.State = stateDown
 	}
 	return s

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/etolabo/kumofs/bus"
-	"github.com/etolabo/kumofs/bus/proof"
 	"github.com/etolabo/kumofs/kumomanager/rebalance"
 	"github.com/etolabo/kumofs/subjects"
 	"github.com/etolabo/kumofs/subjects/ring"
@@ -89,23 +88,7 @@ func (s *seat) heard(m *bus.Msg) {
 	if hb.Cluster != string(s.o.cluster) {
 		return
 	}
-	s.do(func(now time.Time) { s.core.members.hear(hb, now) })
-}
-
-// watchAll keeps a proof connection to each server that is not known gone.
-func (m *members) watchAll(w *proof.Watcher[ring.Process]) {
-	for id, s := range m.servers {
-		if !s.proved && s.hb.Proof != "" && s.watched != s.hb.Boot {
-			s.watched = s.hb.Boot
-			w.Watch(uint64(id), ring.Process{Store: id, Boot: s.hb.Boot}, s.hb.Proof)
-		}
-	}
-}
-
-func (m *members) takeNotes() []subjects.Event {
-	notes := m.notes
-	m.notes = nil
-	return notes
+	s.do(func(now time.Time) { s.core.members.Hear(hb, s.core.at(now)) })
 }
 
 // changeAsked takes a primary's request. Only the leader answers; the others
@@ -180,8 +163,8 @@ func (s *seat) statusAsked(m *bus.Msg) {
 		return
 	}
 	s.do(func(now time.Time) {
-		for _, o := range s.core.members.others {
-			if o.hb.Role == subjects.RoleManager && o.state == rebalance.Up {
+		for _, o := range s.core.members.Others() {
+			if o.Role == subjects.RoleManager && o.State == rebalance.Up {
 				return
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/etolabo/kumofs/kumomanager/members"
 	"github.com/etolabo/kumofs/subjects/ring"
 )
 
@@ -119,8 +120,8 @@ func (c *core) candidates(now time.Time) (out []candidate) {
 	for _, n := range c.table.Nodes {
 		if n.Attached {
 			out = append(out, candidate{
-				id: n.ID, zone: n.Zone, up: n.Up && c.members.upFor(n.ID, now) > 0,
-				lost: c.members.downFor(n.ID, now) > replaceWitnessAfter,
+				id: n.ID, zone: n.Zone, up: n.Up && c.members.UpFor(n.ID, c.at(now)) > 0,
+				lost: c.members.DownFor(n.ID, c.at(now)) > int64(replaceWitnessAfter),
 			})
 		}
 	}
@@ -131,8 +132,8 @@ func (c *core) candidates(now time.Time) (out []candidate) {
 // votes, was heard just now and knows the newest table; "" if there is none.
 func (c *core) heir(voters []string, now time.Time) string {
 	var names []string
-	for name, o := range c.members.others {
-		if slices.Contains(voters, name) && now.Sub(o.heard) < succeedAfter && !o.hb.Stopping && o.hb.Revision >= c.table.Revision {
+	for name, o := range c.members.Others() {
+		if slices.Contains(voters, name) && c.at(now)-o.Heard < members.SucceedAfter && !o.Stopping && o.Revision >= c.table.Revision {
 			names = append(names, name)
 		}
 	}

@@ -1,9 +1,8 @@
-package kumomanager
+package members
 
 import (
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/etolabo/kumofs/kumomanager/rebalance"
 	"github.com/etolabo/kumofs/subjects"
@@ -11,37 +10,37 @@ import (
 	"pgregory.net/rapid"
 )
 
-var epoch = time.Unix(1_000_000_000, 0)
+const second = 1000 * ms
 
 // watchman drives members by hand; time only passes through it.
 type watchman struct {
 	t   testing.TB
-	m   *members
-	now time.Time
+	m   *Roster
+	now int64
 }
 
 func newWatchman(t testing.TB) *watchman {
-	return &watchman{t, newMembers(1500*time.Millisecond, epoch), epoch}
+	return &watchman{t, New(1500*ms, 1), 1}
 }
 
 func (w *watchman) beat(id ring.NodeID, boot ring.BootID) {
-	w.m.hear(subjects.Heartbeat{Role: subjects.RoleServer, Node: "n" + id.String(), ID: id, Boot: boot}, w.now)
+	w.m.Hear(subjects.Heartbeat{Role: subjects.RoleServer, Node: "n" + id.String(), ID: id, Boot: boot}, w.now)
 }
 
 // pass lets time go by in ticks; beats are sent each 150 ms meanwhile.
-func (w *watchman) pass(d time.Duration, beats func()) {
-	for end := w.now.Add(d); w.now.Before(end); {
-		w.now = w.now.Add(tickEvery)
-		if beats != nil && w.now.Sub(epoch)%heartbeat == 0 {
+func (w *watchman) pass(d int64, beats func()) {
+	for end := w.now + d; w.now < end; {
+		w.now += 50 * ms
+		if beats != nil && (w.now-1)%HeartbeatEvery == 0 {
 			beats()
 		}
-		w.m.tick(w.now)
+		w.m.Tick(w.now)
 	}
 }
 
 func (w *watchman) want(id ring.NodeID, state rebalance.State, boot ring.BootID) {
 	w.t.Helper()
-	if s := w.m.status()[id]; s.State != state || s.Boot != boot {
+	if s := w.m.Status()[id]; s.State != state || s.Boot != boot {
 		w.t.Fatalf("node %v: %+v, want state %d of boot %v", id, s, state, boot)
 	}
 }
@@ -50,9 +49,9 @@ func TestSilence(t *testing.T) {
 	w := newWatchman(t)
 	w.beat(1, 11)
 	w.want(1, rebalance.Up, 11)
-	w.pass(1400*time.Millisecond, nil)
+	w.pass(1400*ms, nil)
 	w.want(1, rebalance.Up, 11)
-	w.pass(200*time.Millisecond, nil)
+	w.pass(200*ms, nil)
 	w.want(1, rebalance.Down, 11)
 	w.beat(1, 11) // it was only slow
 	w.want(1, rebalance.Up, 11)
@@ -60,28 +59,28 @@ func TestSilence(t *testing.T) {
 
 func TestOwnStallBlamesNobody(t *testing.T) {
 	w := newWatchman(t)
-	w.pass(time.Second, func() { w.beat(1, 11) })
-	w.now = w.now.Add(20 * time.Second) // this process was stopped
-	w.m.tick(w.now)
+	w.pass(second, func() { w.beat(1, 11) })
+	w.now += 20 * second // this process was stopped
+	w.m.Tick(w.now)
 	w.want(1, rebalance.Up, 11)
-	w.pass(time.Second, nil)
+	w.pass(second, nil)
 	w.want(1, rebalance.Up, 11)
-	w.pass(time.Second, nil)
+	w.pass(second, nil)
 	w.want(1, rebalance.Down, 11)
 }
 
 func TestNewLeaderGivesGrace(t *testing.T) {
 	table := &ring.Table{ClusterID: 1, Nodes: []ring.Node{{ID: 1, Boot: 11, Name: "a", Up: true}, {ID: 2, Boot: 21, Name: "b", Up: true}}}
 	w := newWatchman(t)
-	w.m.know(table, w.now)
+	w.m.Know(table, w.now)
 	w.want(1, rebalance.Unknown, 11)
-	w.pass(2*time.Second, func() { w.beat(2, 21) })
+	w.pass(2*second, func() { w.beat(2, 21) })
 	w.want(1, rebalance.Down, 11)
-	w.m.lead(w.now) // the silence may have been on this side
+	w.m.Lead(w.now) // the silence may have been on this side
 	w.want(1, rebalance.Unknown, 11)
-	w.pass(time.Second, func() { w.beat(2, 21) })
+	w.pass(second, func() { w.beat(2, 21) })
 	w.want(1, rebalance.Unknown, 11)
-	w.pass(time.Second, func() { w.beat(2, 21) })
+	w.pass(second, func() { w.beat(2, 21) })
 	w.want(1, rebalance.Down, 11)
 	w.want(2, rebalance.Up, 21)
 }
@@ -89,24 +88,24 @@ func TestNewLeaderGivesGrace(t *testing.T) {
 func TestProofIsFinal(t *testing.T) {
 	w := newWatchman(t)
 	w.beat(1, 11)
-	w.m.ended(ring.Process{Store: 1, Boot: 11}, w.now)
+	w.m.Ended(ring.Process{Store: 1, Boot: 11}, w.now)
 	w.want(1, rebalance.Down, 11)
 	w.beat(1, 11) // was still under way
-	w.m.lead(w.now)
+	w.m.Lead(w.now)
 	w.want(1, rebalance.Down, 11)
 	w.beat(1, 12) // its successor, at once
 	w.want(1, rebalance.Up, 12)
-	w.m.ended(ring.Process{Store: 1, Boot: 11}, w.now)
+	w.m.Ended(ring.Process{Store: 1, Boot: 11}, w.now)
 	w.want(1, rebalance.Up, 12)
-	w.m.ended(ring.Process{Store: 7, Boot: 1}, w.now) // nobody we know
+	w.m.Ended(ring.Process{Store: 7, Boot: 1}, w.now) // nobody we know
 }
 
 func TestSuccessorWithoutProof(t *testing.T) {
 	w := newWatchman(t)
-	w.pass(time.Second, func() { w.beat(1, 11) })
+	w.pass(second, func() { w.beat(1, 11) })
 	w.beat(1, 12)
 	w.want(1, rebalance.Up, 11) // one of them may be a copy
-	w.pass(500*time.Millisecond, func() { w.beat(1, 12) })
+	w.pass(500*ms, func() { w.beat(1, 12) })
 	w.want(1, rebalance.Up, 12)
 	w.beat(1, 11) // late
 	w.want(1, rebalance.Up, 12)
@@ -114,21 +113,21 @@ func TestSuccessorWithoutProof(t *testing.T) {
 
 func TestCopiedFolderIsRefused(t *testing.T) {
 	w := newWatchman(t)
-	w.pass(time.Second, func() { w.beat(1, 11) })
-	w.pass(5*time.Second, func() { w.beat(1, 11); w.beat(1, 12) })
+	w.pass(second, func() { w.beat(1, 11) })
+	w.pass(5*second, func() { w.beat(1, 11); w.beat(1, 12) })
 	w.want(1, rebalance.Up, 11)
-	notes := w.m.takeNotes()
+	notes := w.m.TakeNotes()
 	if len(notes) != 1 || !strings.Contains(notes[0].Text, "refused") {
 		t.Fatalf("%+v", notes)
 	}
-	w.pass(5*time.Second, func() { w.beat(1, 12) })
+	w.pass(5*second, func() { w.beat(1, 12) })
 	w.want(1, rebalance.Down, 11) // the copy does not step in
 }
 
 func TestStoppingIsDownAtOnce(t *testing.T) {
 	w := newWatchman(t)
 	w.beat(1, 11)
-	w.m.hear(subjects.Heartbeat{Role: subjects.RoleServer, Node: "a", ID: 1, Boot: 11, Stopping: true}, w.now)
+	w.m.Hear(subjects.Heartbeat{Role: subjects.RoleServer, Node: "a", ID: 1, Boot: 11, Stopping: true}, w.now)
 	w.want(1, rebalance.Down, 11)
 	w.beat(1, 11)
 	w.want(1, rebalance.Down, 11)
@@ -146,7 +145,7 @@ func TestForeignHeartbeats(t *testing.T) {
 		{Role: subjects.RoleServer, ID: 1, Boot: 1},
 		{Role: subjects.RoleGateway},
 	} {
-		w.m.hear(hb, w.now)
+		w.m.Hear(hb, w.now)
 	}
 	if len(w.m.servers)+len(w.m.others) > 0 {
 		t.Fatalf("%+v", w.m)
@@ -177,18 +176,18 @@ func TestMembersAgreeWithTheTruth(t *testing.T) {
 			case 2:
 				if old != 0 {
 					delete(alive, id)
-					w.m.ended(ring.Process{Store: id, Boot: old}, w.now)
+					w.m.Ended(ring.Process{Store: id, Boot: old}, w.now)
 				}
 			case 3:
-				w.m.lead(w.now)
+				w.m.Lead(w.now)
 			case 4:
-				w.now = w.now.Add(time.Second)
+				w.now += second
 			}
-			w.pass(time.Duration(rapid.IntRange(0, 8).Draw(t, "time"))*heartbeat, beats)
+			w.pass(int64(rapid.IntRange(0, 8).Draw(t, "time"))*HeartbeatEvery, beats)
 		}
-		w.pass(3*time.Second, beats)
+		w.pass(3*second, beats)
 		for id := range w.m.servers {
-			s := w.m.status()[id]
+			s := w.m.Status()[id]
 			if boot := alive[id]; boot == 0 && s.State != rebalance.Down || boot != 0 && (s.State != rebalance.Up || s.Boot != boot) {
 				t.Fatalf("node %v is %+v; truth: boot %v", id, s, boot)
 			}

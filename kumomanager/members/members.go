@@ -1,0 +1,344 @@
+// Package members knows who is alive among the nodes of a cluster, as its
+// managers judge by heartbeats and by proof.
+//
+// The package is pure: time comes in with each event, in nanoseconds of a clock
+// that never goes back and is not 0.
+package members
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/etolabo/kumofs/kumomanager/rebalance"
+	"github.com/etolabo/kumofs/subjects"
+	"github.com/etolabo/kumofs/subjects/ring"
+)
+
+const (
+	ms = int64(1e6)
+
+	// HeartbeatEvery is how often every node says that it lives.
+	HeartbeatEvery = 150 * ms
+	// SucceedAfter is the silence after which a process whose successor has shown
+	// up is believed dead, where nothing proves it earlier.
+	SucceedAfter = 3 * HeartbeatEvery
+	// A manager that was not scheduled for so long has been deaf meanwhile and
+	// blames nobody for a silence.
+	stallAfter = 300 * ms
+
+	// ForgetAfter is for how long a gateway that is down is remembered.
+	ForgetAfter = 60_000 * ms
+
+	maxMembers = 4096 // servers, and others, that are remembered
+	maxGone    = 16   // processes of one store that are remembered as gone
+)
+
+// Roster knows who is alive. Every manager keeps it all the time, so that a new
+// leader knows at once.
+type Roster struct {
+	failAfter int64
+	cluster   ring.ClusterID // 0 before it is known
+	servers   map[ring.NodeID]*Member
+	others    map[string]*Member // managers and gateways, by name
+	listening int64              // since then nothing was missed, and this node may blame
+	awake     int64              // since then this process was not stopped
+	ticked    int64
+	notes     []subjects.Event // to be told, without time
+	news      bool             // somebody's state has changed since the owner looked
+}
+
+// Member is a store with its newest process, or another node.
+type Member struct {
+	subjects.Heartbeat       // newest of that process; only what the table says before the first
+	Heard              int64 // 0: never
+	Changed            int64 // of State
+	State              rebalance.State
+	Proved             bool          // Down, and not for silence: only another process can be up
+	gone               []ring.BootID // processes whose heartbeats no longer count
+	rival              ring.BootID   // another process of this store, while ours is heard
+	since              int64         // when the rival was first heard
+	after              int           // heartbeats of ours since then
+	watched            ring.BootID   // the process to which a proof connection is kept
+}
+
+// New returns a roster of nobody. Who is silent for failAfter is down.
+func New(failAfter, now int64) *Roster {
+	return &Roster{
+		failAfter: failAfter, listening: now, awake: now,
+		servers: map[ring.NodeID]*Member{}, others: map[string]*Member{},
+	}
+}
+
+// Know adds the servers of a table that were never heard: they are unknown until
+// they are heard or missed.
+func (m *Roster) Know(t *ring.Table, now int64) {
+	m.cluster = t.ClusterID
+	for _, n := range t.Nodes {
+		if _, ok := m.servers[n.ID]; !ok {
+			hb := subjects.Heartbeat{ID: n.ID, Boot: n.Boot, Node: n.Name, Addr: n.Addr, Proof: n.Proof, Zone: n.Zone, Role: subjects.RoleServer}
+			m.servers[n.ID] = &Member{Heartbeat: hb, Changed: now}
+		}
+	}
+	for id := range m.servers {
+		if _, ok := t.Node(id); !ok && m.servers[id].State != rebalance.Up {
+			delete(m.servers, id)
+		}
+	}
+}
+
+// Lead begins a term as leader: a silence from before it, in which this manager
+// may itself have been cut off, is no reason to blame anybody.
+func (m *Roster) Lead(now int64) {
+	m.listening = now
+	for _, s := range m.servers {
+		if s.State == rebalance.Down && !s.Proved {
+			m.set(s, rebalance.Unknown, now)
+		}
+	}
+}
+
+func (m *Roster) set(s *Member, state rebalance.State, now int64) {
+	if s.State != state {
+		s.State, s.Changed, m.news = state, now, true
+	}
+}
+
+// Hear takes a heartbeat.
+func (m *Roster) Hear(hb subjects.Heartbeat, now int64) {
+	if hb.ClusterID != 0 && m.cluster != 0 && hb.ClusterID != m.cluster {
+		return // another cluster of this name
+	}
+	if hb.Role != subjects.RoleServer {
+		m.hearOther(hb, now)
+		return
+	}
+	if hb.ID == 0 || hb.Boot == 0 || hb.Node == "" {
+		return
+	}
+	s, ok := m.servers[hb.ID]
+	if !ok {
+		if len(m.servers) >= maxMembers {
+			return
+		}
+		s = &Member{Heartbeat: hb}
+		m.servers[hb.ID], m.news = s, true
+	}
+	switch {
+	case slices.Contains(s.gone, hb.Boot):
+	case hb.Boot == s.Heartbeat.Boot:
+		m.again(s, hb, now)
+	default:
+		m.another(s, hb, now)
+	}
+}
+
+// again takes a heartbeat of the process that we know.
+func (m *Roster) again(s *Member, hb subjects.Heartbeat, now int64) {
+	s.Heartbeat, s.Heard = hb, now
+	if hb.Stopping {
+		m.set(s, rebalance.Down, now)
+		s.Proved = true
+	}
+	if !s.Proved {
+		m.set(s, rebalance.Up, now)
+	}
+	if s.rival == 0 {
+		return
+	}
+	if s.after++; s.after >= 2 {
+		m.note(subjects.EventDamage, hb.Node, "%s and another process (boot %s) use copies of one store, %s; the newer one is refused", hb.Node, s.rival, hb.ID)
+		s.retire(s.rival)
+		s.rival = 0
+	}
+}
+
+// another takes a heartbeat of another process of a store than the one we know:
+// its successor, or one that runs on a copy of its folder.
+func (m *Roster) another(s *Member, hb subjects.Heartbeat, now int64) {
+	if s.rival != hb.Boot {
+		s.rival, s.since, s.after = hb.Boot, now, 0
+	}
+	if s.State != rebalance.Down && now-max(s.Heard, m.awake) < SucceedAfter {
+		return
+	}
+	s.retire(s.Heartbeat.Boot)
+	s.Heartbeat, s.Heard, s.rival, s.Proved = hb, now, 0, false
+	m.set(s, rebalance.Up, now)
+	s.Changed, m.news = now, true
+	if hb.Stopping {
+		m.set(s, rebalance.Down, now)
+		s.Proved = true
+	}
+}
+
+func (m *Roster) hearOther(hb subjects.Heartbeat, now int64) {
+	if hb.Node == "" {
+		return
+	}
+	o, ok := m.others[hb.Node]
+	if !ok {
+		if len(m.others) >= maxMembers {
+			return
+		}
+		o = &Member{}
+		m.others[hb.Node] = o
+	}
+	o.Heartbeat, o.Heard = hb, now
+	m.set(o, rebalance.Up, now)
+	if hb.Stopping {
+		m.set(o, rebalance.Down, now)
+	}
+}
+
+func (s *Member) retire(boot ring.BootID) {
+	s.gone = append(s.gone, boot)
+	if len(s.gone) > maxGone {
+		s.gone = slices.Clone(s.gone[1:])
+	}
+}
+
+// lastHeard is when a silence began: not before this manager listened.
+func (m *Roster) lastHeard(s *Member) int64 { return max(s.Heard, m.listening) }
+
+// Ended takes the proof that a process is gone.
+func (m *Roster) Ended(p ring.Process, now int64) {
+	s, ok := m.servers[p.Store]
+	if !ok {
+		return
+	}
+	if s.Heartbeat.Boot != p.Boot {
+		if s.rival == p.Boot {
+			s.rival = 0
+		}
+		if !slices.Contains(s.gone, p.Boot) {
+			s.retire(p.Boot)
+		}
+		return
+	}
+	if !s.Proved {
+		m.set(s, rebalance.Down, now)
+		s.Proved = true
+	}
+	if !slices.Contains(s.gone, p.Boot) {
+		s.retire(p.Boot)
+	}
+}
+
+// Tick passes time: who was silent for too long is down.
+func (m *Roster) Tick(now int64) {
+	if m.ticked != 0 && now-m.ticked > stallAfter {
+		m.listening, m.awake = now, now
+	}
+	m.ticked = now
+	for _, s := range m.servers {
+		if s.State != rebalance.Down && now-m.lastHeard(s) > m.failAfter {
+			m.set(s, rebalance.Down, now)
+		}
+	}
+	for name, o := range m.others {
+		if o.State == rebalance.Up && now-m.lastHeard(o) > m.failAfter {
+			m.set(o, rebalance.Down, now)
+		}
+		if o.Heartbeat.Role == subjects.RoleGateway && o.State == rebalance.Down && now-o.Changed > ForgetAfter {
+			delete(m.others, name)
+		}
+	}
+}
+
+// Status returns what is known of the servers, by node.
+func (m *Roster) Status() map[ring.NodeID]rebalance.Status {
+	out := make(map[ring.NodeID]rebalance.Status, len(m.servers))
+	for id, s := range m.servers {
+		out[id] = rebalance.Status{State: s.State, Boot: s.Heartbeat.Boot}
+	}
+	return out
+}
+
+// Changes returns what the table does not know yet.
+func (m *Roster) Changes(t *ring.Table) (seen []ring.Node, down []ring.Process) {
+	for id, s := range m.servers {
+		old, known := t.Node(id)
+		switch s.State {
+		case rebalance.Up:
+			n := ring.Node{
+				ID: id, Name: s.Heartbeat.Node, Addr: s.Heartbeat.Addr, Proof: s.Heartbeat.Proof, Zone: s.Heartbeat.Zone, Boot: s.Heartbeat.Boot,
+				Up: true, Attached: old.Attached, Detached: old.Detached, Unclean: s.Heartbeat.Unclean,
+			}
+			if old.Boot == n.Boot {
+				n.Unclean = old.Unclean // as it was when the process started
+			}
+			if n != old {
+				seen = append(seen, n)
+			}
+		case rebalance.Down:
+			if known && old.Up {
+				down = append(down, old.Process())
+			}
+		}
+	}
+	slices.SortFunc(seen, func(a, b ring.Node) int { return cmp.Compare(a.ID, b.ID) })
+	slices.SortFunc(down, func(a, b ring.Process) int { return cmp.Compare(a.Store, b.Store) })
+	return seen, down
+}
+
+// DownFor is how long a server has not been up, 0 if it is.
+func (m *Roster) DownFor(id ring.NodeID, now int64) int64 {
+	s, ok := m.servers[id]
+	if !ok || s.State != rebalance.Down {
+		return 0
+	}
+	return now - s.Changed
+}
+
+// UpFor is how long a server has been up, 0 if it is not.
+func (m *Roster) UpFor(id ring.NodeID, now int64) int64 {
+	s, ok := m.servers[id]
+	if !ok || s.State != rebalance.Up {
+		return 0
+	}
+	return now - s.Changed
+}
+
+func (m *Roster) note(kind, node, format string, args ...any) {
+	m.notes = append(m.notes, subjects.Event{Kind: kind, Node: node, Text: fmt.Sprintf(format, args...)})
+}
+
+// News reports whether somebody's state has changed since NoNews.
+func (m *Roster) News() bool { return m.news }
+
+// NoNews notes that the owner has looked.
+func (m *Roster) NoNews() { m.news = false }
+
+// Deaf notes that nothing was heard until now.
+func (m *Roster) Deaf(now int64) {
+	m.awake = now
+	m.Lead(now)
+}
+
+// TakeNotes returns what the operator must be told, once.
+func (m *Roster) TakeNotes() []subjects.Event {
+	notes := m.notes
+	m.notes = nil
+	return notes
+}
+
+// Watch calls watch for each server's process to which a connection that proves
+// its end should be kept and is not yet.
+func (m *Roster) Watch(watch func(p ring.Process, addr string)) {
+	for id, s := range m.servers {
+		if !s.Proved && s.Proof != "" && s.watched != s.Boot {
+			s.watched = s.Boot
+			watch(ring.Process{Store: id, Boot: s.Boot}, s.Proof)
+		}
+	}
+}
+
+// Server returns what is known of a server.
+func (m *Roster) Server(id ring.NodeID) (*Member, bool) {
+	s, ok := m.servers[id]
+	return s, ok
+}
+
+// Others are the managers and gateways, by name, to be looked at only.
+func (m *Roster) Others() map[string]*Member { return m.others }
