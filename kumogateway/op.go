@@ -7,6 +7,7 @@ import (
 
 	"github.com/etolabo/kumofs/bus"
 	"github.com/etolabo/kumofs/kumogateway/memcache"
+	"github.com/etolabo/kumofs/kumogateway/repeat"
 	"github.com/etolabo/kumofs/subjects"
 	"github.com/etolabo/kumofs/subjects/ring"
 )
@@ -35,9 +36,7 @@ type op struct {
 
 	n        uint64 // the operation's number in its partition, 0 before the first attempt
 	part     ring.Partition
-	epoch    ring.Epoch // of the last attempt
-	attempts uint32
-	unsure   bool // an attempt may have been carried out and nothing was heard of it
+	course   repeat.Course
 	deadline time.Time
 	due      time.Time // while it waits: when to try again without a newer ring
 
@@ -80,14 +79,14 @@ const noSuchToken = 1<<64 - 1
 func (o *op) encode(req *memcache.Request, key []byte, lowest uint64) {
 	o.nkey = len(key)
 	if !o.write() {
-		m := subjects.Read{Partition: o.part, Epoch: o.epoch, Key: key}
+		m := subjects.Read{Partition: o.part, Epoch: o.course.Epoch, Key: key}
 		o.body = m.Append(o.body[:0])
 		return
 	}
 	m := subjects.Write{
-		Partition: o.part, Epoch: o.epoch,
+		Partition: o.part, Epoch: o.course.Epoch,
 		Op:      subjects.OpID{Boot: o.r.boot, N: o.n, Lowest: lowest},
-		Attempt: o.attempts, Verb: o.verb, Key: key, Value: req.Value, Flags: req.Flags,
+		Attempt: o.course.Attempts, Verb: o.verb, Key: key, Value: req.Value, Flags: req.Flags,
 		Exptime: req.Exptime, Delta: req.Delta, MaxItem: uint32(o.r.o.MaxItemSize),
 	}
 	if req.Op == memcache.OpCAS {
@@ -109,7 +108,7 @@ func (o *op) again(lowest uint64) {
 		if err := m.Decode(o.body); err != nil {
 			panic("kumogateway: own message does not decode: " + err.Error())
 		}
-		m.Partition, m.Epoch = o.part, o.epoch
+		m.Partition, m.Epoch = o.part, o.course.Epoch
 		o.body = m.Append(make([]byte, 0, len(o.body)+16))
 		return
 	}
@@ -117,7 +116,7 @@ func (o *op) again(lowest uint64) {
 	if err := m.Decode(o.body); err != nil {
 		panic("kumogateway: own message does not decode: " + err.Error())
 	}
-	m.Partition, m.Epoch, m.Attempt = o.part, o.epoch, o.attempts
+	m.Partition, m.Epoch, m.Attempt = o.part, o.course.Epoch, o.course.Attempts
 	m.Op.N, m.Op.Lowest = o.n, lowest
 	o.body = m.Append(make([]byte, 0, len(o.body)+32))
 }
@@ -162,7 +161,7 @@ func (o *op) abandon() bool {
 		return false
 	}
 	o.try = new(attempt) // the lane keeps the other until its deadline
-	o.unsure = true
+	o.course.Abandon()
 	return true
 }
 
@@ -177,17 +176,19 @@ func (o *op) outcome(body []byte, err error) {
 		o.end(memcache.Reply{Status: memcache.StatusInternal})
 		return
 	}
-	switch rep.Status {
-	case subjects.StatusNotPrimary:
-		if rep.Epoch >= o.epoch {
-			o.r.watcher.Refresh()
-		}
-		o.r.hold(o, backoff(o.attempts))
-	case subjects.StatusRetry:
-		o.r.hold(o, backoff(o.attempts))
-	default:
+	if next := o.course.Answered(rep.Status, rep.Epoch); next.End {
 		o.end(o.translate(&rep))
+	} else {
+		o.next(next)
 	}
+}
+
+// next waits for the next attempt.
+func (o *op) next(n repeat.Next) {
+	if n.Refresh {
+		o.r.watcher.Refresh()
+	}
+	o.r.hold(o, time.Duration(n.Wait))
 }
 
 // failed takes an attempt of which nothing was heard.
@@ -196,28 +197,17 @@ func (o *op) failed(err error) {
 	case errors.Is(err, bus.ErrTooLarge):
 		o.end(memcache.Reply{Status: memcache.StatusTooLarge})
 	case errors.Is(err, bus.ErrOverloaded):
-		o.r.hold(o, backoff(o.attempts))
+		o.next(o.course.Unsent())
 	case errors.Is(err, bus.ErrTimeout):
-		// The attempt has waited long enough already.
-		o.unsure = true
-		o.r.watcher.Refresh()
-		o.r.hold(o, 0)
+		o.next(o.course.TimedOut())
 	default:
-		// A broken connection, mostly to a process that died: its partitions
-		// will soon be elsewhere.
-		o.unsure = true
-		o.r.hold(o, backoff(o.attempts))
+		o.next(o.course.Broken())
 	}
-}
-
-// backoff is how long to wait for a newer ring before trying again anyway.
-func backoff(attempt uint32) time.Duration {
-	return min(10*time.Millisecond<<min(attempt, 6), 250*time.Millisecond)
 }
 
 // giveUp ends an operation whose time is over.
 func (o *op) giveUp(why memcache.Status) {
-	if o.write() && o.unsure {
+	if o.write() && o.course.Unsure {
 		why = memcache.StatusOutcomeUnknown
 	}
 	o.end(memcache.Reply{Status: why})

@@ -10,6 +10,7 @@ import (
 
 	"github.com/etolabo/kumofs/bus"
 	"github.com/etolabo/kumofs/kumogateway/memcache"
+	"github.com/etolabo/kumofs/kumogateway/repeat"
 	"github.com/etolabo/kumofs/subjects"
 	"github.com/etolabo/kumofs/subjects/ring"
 	"github.com/etolabo/kumofs/subjects/watch"
@@ -64,16 +65,7 @@ const (
 	// waitTick is how often the list of waiting operations is looked through.
 	waitTick = 10 * time.Millisecond
 
-	// An attempt is given up, and repeated, after these times, doubled with
-	// every further one. They are for messages that were lost: when a primary
-	// dies or hangs, the ring says so sooner. Shorter times would give an
-	// overloaded server more to do for being slow.
-	firstRead  = time.Second
-	firstWrite = 2 * time.Second
-
-	// writeGrace is how long a primary that was replaced may still answer a
-	// write that it was sent before.
-	writeGrace = 250 * time.Millisecond
+	writeGrace = time.Duration(repeat.WriteGrace)
 )
 
 // openRouter starts to follow the ring. o stays the caller's and must not
@@ -201,30 +193,29 @@ func (r *router) send(o *op, req *memcache.Request, key []byte) {
 		r.unsent(o, req, key)
 		return
 	}
-	lane, subject, timeout := rt.read, rt.readSubject, firstRead
+	lane, subject := rt.read, rt.readSubject
 	var lowest uint64
 	if o.write() {
-		lane, subject, timeout = rt.write, rt.writeSubj, firstWrite
+		lane, subject = rt.write, rt.writeSubj
 		if o.n == 0 {
 			o.n, lowest = r.numbers[o.part].take()
 		} else {
 			lowest = r.numbers[o.part].low()
 		}
 	}
-	o.epoch = rt.epoch
-	o.attempts++
+	patience := o.course.Begin(o.write(), rt.epoch)
 	if req != nil {
 		o.encode(req, key, lowest)
 	} else {
 		o.again(lowest)
 	}
-	due := time.Now().Add(timeout << min(o.attempts-1, 8))
+	due := time.Now().Add(time.Duration(patience))
 	if due.After(o.deadline) {
 		due = o.deadline
 	}
 	// Once try has the operation, somebody else may take it.
 	try, body := o.try, o.body
-	try.where.Store(place(o.part, o.epoch))
+	try.where.Store(place(o.part, o.course.Epoch))
 	try.op.Store(o)
 	lane.Call(subject, due, body, try)
 }

@@ -114,7 +114,7 @@ func (rs *routes) newer(o *op) bool {
 		p = ring.Partition(o.hash & uint64(len(rs.parts)-1))
 	}
 	rt := &rs.parts[p]
-	return rt.read != nil && rt.epoch > o.epoch
+	return rt.read != nil && o.course.Newer(rt.epoch)
 }
 
 // redirect takes operations back from primaries that have a successor, and

@@ -123,7 +123,7 @@ func bboltInStores(from, to string) string {
 }
 
 func pureStaysPure(from, to string) string {
-	pure := []string{"subjects/ring", "kumoserver/replica", "kumomanager/members", "kumomanager/rebalance", "kumogateway/memcache"}
+	pure := []string{"subjects/ring", "kumoserver/replica", "kumomanager/members", "kumomanager/rebalance", "kumogateway/memcache", "kumogateway/repeat"}
 	impure := []string{"time", "net", "os", "context", "sync", "math/rand", "log/slog"}
 	for _, p := range pure {
 		if !within(from, p) {
