@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -171,6 +172,19 @@ func (c *Cluster) start(n Node) (running, error) {
 	}
 	defer out.Close() // the process has its own handle
 	return startProcess(c.o.Program, args, out)
+}
+
+// SetArgs gives the daemons of a role that are started from now on other further
+// options.
+func (c *Cluster) SetArgs(role subjects.Role, args ...string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	all := maps.Clone(c.o.Args)
+	if all == nil {
+		all = map[subjects.Role][]string{}
+	}
+	all[role] = args
+	c.o.Args = all
 }
 
 // running returns a node that was started.
