@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"time"
 
@@ -207,6 +208,22 @@ func (s *Server) event(e subjects.Event) {
 	if err != nil {
 		s.log.Debug("event", "kind", e.Kind, "err", err)
 	}
+}
+
+// heed ends this process if the managers say that its store is another's: it
+// runs on a copy of a folder, or was taken for dead and has a successor.
+func (s *Server) heed() error {
+	sub, err := s.bus.Subscribe(s.o.Cluster.Event(subjects.EventRefused), func(m *bus.Msg) {
+		var e subjects.Event
+		if json.Unmarshal(m.Data, &e) == nil && e.Process == s.process() {
+			s.fail(fmt.Errorf("store %s: %s", s.o.Dir, e.Text))
+		}
+	})
+	if err != nil {
+		return err
+	}
+	s.stops = append(s.stops, sub.Close)
+	return nil
 }
 
 // serve offers the node's own commands and the table to whoever asks.

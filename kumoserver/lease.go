@@ -115,7 +115,7 @@ func (c *core) lease(l *leaseItem) {
 	}
 	c.leases.granted = c.leases.granted[:0]
 	for _, e := range l.asked.Epochs {
-		if p := c.parts[e.Partition]; p != nil {
+		if p := c.part(e.Partition); p != nil {
 			c.step(p, replica.LeaseAsked{From: l.asked.From, Epoch: e.Epoch, Now: now})
 		}
 	}

@@ -160,6 +160,9 @@ func (s *Server) run() (err error) {
 	if err = s.subscribe(); err != nil {
 		return err
 	}
+	if err = s.heed(); err != nil {
+		return err
+	}
 	if err = s.serve(); err != nil {
 		return err
 	}

@@ -93,7 +93,8 @@ const (
 	EventMove         = "move"
 	EventLeader       = "leader"
 	EventPossibleLoss = "possible-loss"
-	EventDamage       = "damage" // a damaged file or record was found
+	EventDamage       = "damage"  // a damaged file or record was found
+	EventRefused      = "refused" // a process must end: another is the store's
 )
 
 // Event is one thing that happened.
@@ -103,7 +104,9 @@ type Event struct {
 	Node      string          `json:"node,omitempty"`
 	Partition *ring.Partition `json:"partition,omitempty"`
 	Epoch     ring.Epoch      `json:"epoch,omitempty"`
-	Text      string          `json:"text"`
+	// Process is who is refused.
+	Process ring.Process `json:"process,omitzero"`
+	Text    string       `json:"text"`
 }
 
 // The admin verbs of the leader, each with its request and answer. All answers

@@ -32,6 +32,11 @@ const (
 
 	maxMembers = 4096 // servers, and others, that are remembered
 	maxGone    = 16   // processes of one store that are remembered as gone
+	maxNotes   = 64   // that wait to be told; the oldest goes
+
+	// refuseAfter is for how long a process must go on whose store is another's
+	// until it is told to end, and then how often it is.
+	refuseAfter = 1000 * ms
 )
 
 // Roster knows who is alive. Every manager keeps it all the time, so that a new
@@ -60,6 +65,8 @@ type Member struct {
 	since              int64         // when the rival was first heard
 	after              int           // heartbeats of ours since then
 	watched            ring.BootID   // the process to which a proof connection is kept
+	refused            ring.BootID   // of those gone, the newest that was heard nevertheless
+	toldAt             int64         // when it was heard first, or told last
 }
 
 // New returns a roster of nobody. Who is silent for failAfter is down.
@@ -126,6 +133,7 @@ func (m *Roster) Hear(hb subjects.Heartbeat, now int64) {
 	}
 	switch {
 	case slices.Contains(s.gone, hb.Boot):
+		m.refuse(s, hb, now)
 	case hb.Boot == s.Heartbeat.Boot:
 		m.again(s, hb, now)
 	default:
@@ -147,10 +155,25 @@ func (m *Roster) again(s *Member, hb subjects.Heartbeat, now int64) {
 		return
 	}
 	if s.after++; s.after >= 2 {
-		m.note(subjects.EventDamage, hb.Node, "%s and another process (boot %s) use copies of one store, %s; the newer one is refused", hb.Node, s.rival, hb.ID)
 		s.retire(s.rival)
 		s.rival = 0
 	}
+}
+
+// refuse tells a process that goes on although its store is another's that it
+// must end, as soon as it is no late heartbeat that shows it, and again in case
+// that got lost.
+func (m *Roster) refuse(s *Member, hb subjects.Heartbeat, now int64) {
+	if s.refused != hb.Boot {
+		s.refused, s.toldAt = hb.Boot, now
+	}
+	if now-s.toldAt < refuseAfter {
+		return
+	}
+	s.toldAt = now
+	m.note(subjects.EventRefused, hb.Node, "%s (process %d, boot %s) is refused: its store %s is that of %s (boot %s); was the folder copied?",
+		hb.Node, hb.PID, hb.Boot, hb.ID, s.Node, s.Boot)
+	m.notes[len(m.notes)-1].Process = ring.Process{Store: hb.ID, Boot: hb.Boot}
 }
 
 // another takes a heartbeat of another process of a store than the one we know:
@@ -301,6 +324,9 @@ func (m *Roster) UpFor(id ring.NodeID, now int64) int64 {
 }
 
 func (m *Roster) note(kind, node, format string, args ...any) {
+	if len(m.notes) >= maxNotes { // of a manager that does not lead, and tells nothing
+		m.notes = slices.Clone(m.notes[1:])
+	}
 	m.notes = append(m.notes, subjects.Event{Kind: kind, Node: node, Text: fmt.Sprintf(format, args...)})
 }
 

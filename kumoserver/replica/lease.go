@@ -24,6 +24,10 @@ type grant struct {
 
 // leaseAsked grants a lease to the primary of the promised epoch.
 func (r *Replica) leaseAsked(ev LeaseAsked) {
+	if r.leader.Zero() && ev.Epoch >= r.promised {
+		r.hello(ev.From)
+		return
+	}
 	if r.lead != nil || ev.Epoch != r.promised || ev.From != r.leader || r.faulty || r.unclean {
 		return
 	}

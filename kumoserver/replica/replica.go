@@ -286,19 +286,18 @@ func (r *Replica) tick() {
 		r.lead.tick(r)
 	case r.config.Primary == r.self && r.config.Epoch >= r.promised && r.now-r.handed >= r.o.AskAgain:
 		r.handOver()
-	default:
-		r.hello()
 	}
 	r.turn()
 }
 
-// hello tells the primary of a process that has not met it: one that has no
-// entries to send would not notice that a replica has restarted.
-func (r *Replica) hello() {
-	c := &r.config
-	if r.leader.Zero() && c.Holds(r.self.Store) && c.Epoch >= r.promised && c.Primary.Store != r.self.Store && r.now-r.saidHello >= r.o.Resend {
+// hello tells a primary that it asks a process that it has not met: one that has
+// no entries to send would not notice that a replica has restarted. It answers a
+// question, and so comes from where the primary looks for the store only; a
+// process on a copy of a store's folder has nothing to say.
+func (r *Replica) hello(to ring.Process) {
+	if r.now-r.saidHello >= r.o.Resend {
 		r.saidHello = r.now
-		r.refuse(c.Primary.Store)
+		r.refuse(to.Store)
 	}
 }
 

@@ -113,10 +113,8 @@ var breaks = []mutant{
 		`m.Sessions = r.log.Sessions()`, `m.Sessions = (&subjects.Sessions{}).Append(nil)`},
 	{"a late report of a complete stream counts", "peer.go",
 		`if p == nil || !p.learner || p.complete || m.Commit < p.base.Seq {`, `if p == nil || !p.learner || p.complete {`},
-	{"a restarted process does not say hello", "replica.go",
-		`	default:
-		r.hello()
-	}`, `	}`},
+	{"a restarted process does not say hello", "lease.go",
+		`		r.hello(ev.From)`, ``},
 	{"a commit index is told once", "peer.go",
 		`|| p.knows < r.commit && r.now-p.toldAt >= r.o.Resend)`, `)`},
 	{"a learner begins anew after what is not committed", "peer.go",

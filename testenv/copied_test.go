@@ -1,0 +1,61 @@
+package testenv_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/etolabo/kumofs/testenv"
+)
+
+// A server on a copy of another's folder ends with a word about it, and nobody
+// else takes harm, whichever of the two was first.
+func TestCopiedFolder(t *testing.T) {
+	t.Parallel()
+	c := testenv.New(t, testenv.Processes())
+	c.EventuallyWhole()
+	load := c.Load()
+	load.GoesOn()
+	c.Stop("server1")
+	n, err := c.Cluster.AddServer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder := func(name string) string { return filepath.Join(c.Dir(), name) }
+	if err := os.CopyFS(folder(n.Name), os.DirFS(folder("server1"))); err != nil {
+		t.Fatal(err)
+	}
+	c.Start("server1")
+	c.EventuallyState("server1", "up")
+	c.EventuallyWhole()
+	c.Start(n.Name)
+	select {
+	case <-c.Ended(n.Name):
+	case <-time.After(testenv.Patience):
+		t.Fatal("the copy goes on")
+	}
+	if err := c.Err(n.Name); err == nil {
+		t.Error("the copy ended as if it had been told to")
+	}
+	log, err := os.ReadFile(folder(n.Name) + ".log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := string(log); !strings.Contains(s, "was the folder copied?") || !strings.Contains(s, "is refused: its store") {
+		t.Errorf("the copy does not say why it ended:\n%s", s)
+	}
+	// What it is told to do helps: with a folder of its own it is a new server.
+	if err := os.RemoveAll(folder(n.Name)); err != nil {
+		t.Fatal(err)
+	}
+	c.Start(n.Name)
+	c.EventuallyState(n.Name, "new")
+	load.GoesOn()
+	c.EventuallyState("server1", "up")
+	c.EventuallyWhole()
+	load.Stop()
+	load.NoErrors()
+	load.Verify()
+}
