@@ -26,6 +26,9 @@ func (c *core) perform(p *part, e replica.Effect) {
 			c.reply(who, &e.Reply)
 		}
 	case replica.Send:
+		if m, ok := e.Msg.(*subjects.PrepareReply); ok && m.Answer == subjects.AnswerRefused {
+			c.s.refused.Add(1)
+		}
 		h := held{e.To, p.id, e.Msg}
 		if e.Durable {
 			c.held = append(c.held, h)

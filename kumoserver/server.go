@@ -51,6 +51,7 @@ type Server struct {
 	cluster atomic.Uint64               // the cluster's ID, 0 until the ring is known
 
 	gets, sets, deletes, moved atomic.Uint64
+	refused                    atomic.Uint64 // messages of other epochs and processes
 	primaries, replicas, joins atomic.Int64
 	stopping                   atomic.Bool
 

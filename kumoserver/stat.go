@@ -30,6 +30,7 @@ func (s *Server) stat() map[string]any {
 		"log_bytes":   l.LogBytes,
 		"unapplied":   l.Unapplied,
 		"moved_bytes": l.MovedBytes,
+		"refused":     s.refused.Load(),
 		"store":       st,
 		"bus":         s.bus.Stats(),
 	}

@@ -188,3 +188,11 @@ func tail(path string, lines int) string {
 	})
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }
+
+// Stat asks a node, by its name in subjects, for what it counts.
+func (c *Cluster) Stat(node string, to any) {
+	c.t.Helper()
+	ctx, cancel := c.context()
+	defer cancel()
+	c.must(c.Admin().Node(ctx, node, subjects.NodeStat, nil, to))
+}
