@@ -77,15 +77,17 @@ func Open(o Options) (_ *Manager, err error) {
 }
 
 func (m *Manager) openBus() (err error) {
-	host, _, _ := net.SplitHostPort(m.o.Listen)
-	route := net.JoinHostPort(host, strconv.Itoa(m.o.RoutePort))
+	host, port, _ := net.SplitHostPort(m.o.Listen)
+	route := strconv.Itoa(m.o.RoutePort)
 	routes := make([]string, len(m.o.Partners))
 	for i, p := range m.o.Partners {
 		routes[i] = withPort(p, RouteOffset)
 	}
 	m.bus, err = bus.Open(bus.Options{
-		Name: m.name, Mesh: string(m.o.Cluster), Listen: m.o.Listen, Routes: routes,
-		RouteListen: route, RouteAdvertise: route, MaxPayload: m.o.MaxPayload, Log: m.log,
+		Name: m.name, Mesh: string(m.o.Cluster), Routes: routes,
+		Listen: net.JoinHostPort(m.o.Bind, port), Advertise: m.o.Listen,
+		RouteListen: net.JoinHostPort(m.o.Bind, route), RouteAdvertise: net.JoinHostPort(host, route),
+		MaxPayload: m.o.MaxPayload, Log: m.log,
 	})
 	return err
 }

@@ -27,6 +27,9 @@ const maxManagers = 7
 type Options struct {
 	// Listen is the address as other nodes see it, host or host:port (-l).
 	Listen string
+	// Bind is the host on whose ports to listen, if that is not Listen's: where
+	// ports are forwarded to this machine.
+	Bind string
 	// Partners are the other managers, host or host:port; comma lists work (-p).
 	Partners []string
 	// Dir keeps the managers' log (-s); empty is ./kumo-manager-HOST-PORT.
@@ -100,6 +103,9 @@ func (o Options) complete() (Options, error) {
 		return o, err
 	}
 	host, port, _ := net.SplitHostPort(o.Listen)
+	if o.Bind = strings.Trim(o.Bind, "[]"); o.Bind == "" {
+		o.Bind = host
+	}
 	if o.Dir == "" {
 		o.Dir = "kumo-manager-" + subjects.NodeName(host) + "-" + port
 	}

@@ -16,15 +16,14 @@ import (
 // web is the manager's HTTP port: /healthz for probes and /statusz, which is the
 // status as the leader sees it.
 type web struct {
-	l   net.Listener
-	srv *http.Server
-	wg  sync.WaitGroup
+	seen string // as others see it
+	srv  *http.Server
+	wg   sync.WaitGroup
 }
 
 // openWeb opens the port; one that is taken is no reason not to manage.
 func openWeb(m *Manager) *web {
-	host, _, _ := net.SplitHostPort(m.o.Listen)
-	addr := net.JoinHostPort(host, strconv.Itoa(m.o.HTTPPort))
+	addr := net.JoinHostPort(m.o.Bind, strconv.Itoa(m.o.HTTPPort))
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		m.log.Warn("no HTTP port", "addr", addr, "err", err)
@@ -33,7 +32,9 @@ func openWeb(m *Manager) *web {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", m.healthz)
 	mux.HandleFunc("GET /statusz", m.statusz)
-	w := &web{l: l, srv: &http.Server{
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	host, _, _ := net.SplitHostPort(m.o.Listen)
+	w := &web{seen: net.JoinHostPort(host, port), srv: &http.Server{
 		Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
 		WriteTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
 		ErrorLog: slog.NewLogLogger(m.log.Handler(), slog.LevelDebug),
@@ -51,7 +52,7 @@ func (w *web) addr() string {
 	if w == nil {
 		return ""
 	}
-	return w.l.Addr().String()
+	return w.seen
 }
 
 func (w *web) close() {

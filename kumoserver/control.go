@@ -59,7 +59,7 @@ func (s *Server) heartbeat() {
 	h := subjects.Heartbeat{
 		Cluster: string(s.o.Cluster), ClusterID: ring.ClusterID(s.cluster.Load()),
 		Node: s.name, ID: s.store.ID(), Boot: s.boot, OSBoot: osBoot(), Role: subjects.RoleServer,
-		Version: s.o.Version, PID: os.Getpid(), Addr: s.o.Listen, Proof: s.proof.Addr(), Zone: s.o.Zone,
+		Version: s.o.Version, PID: os.Getpid(), Addr: s.o.Listen, Proof: s.proofAddr(), Zone: s.o.Zone,
 		Stopping: s.stopping.Load(), Unclean: s.store.Unclean(),
 		Time: time.Now().UnixMilli(), Uptime: int64(time.Since(s.start).Seconds()), Load: s.load(),
 	}

@@ -14,8 +14,14 @@ func (s *Server) openProof() error {
 	if err != nil {
 		return err
 	}
-	if s.proof, err = proof.Listen(host, s.log); err != nil {
-		return err
+	if s.o.Bind == host {
+		if s.proof, err = proof.Listen(host, s.log); err != nil {
+			return err
+		}
+	} else {
+		// Where ports are forwarded a refused connection proves nothing: what is
+		// granted to this process ends with its time.
+		s.log.Info("the end of this process cannot be proved, fail-overs from it wait for leases", "addr", s.o.Listen, "bind", s.o.Bind)
 	}
 	s.deaths = proof.NewWatcher(s.log, func(p ring.Process) {
 		if s.o.Failover == FailoverProof {
@@ -23,6 +29,14 @@ func (s *Server) openProof() error {
 		}
 	})
 	return nil
+}
+
+// proofAddr is where others see this process end, empty if they cannot.
+func (s *Server) proofAddr() string {
+	if s.proof == nil {
+		return ""
+	}
+	return s.proof.Addr()
 }
 
 // watchPeers keeps a watch over the newest process of each server that shares a

@@ -31,6 +31,9 @@ const (
 type Options struct {
 	// Listen is the address as other nodes see it, host or host:port (-l).
 	Listen string
+	// Bind is the host on whose ports to listen, if that is not Listen's: where
+	// ports are forwarded to this machine.
+	Bind string
 	// RoutePort is where the mesh's routes connect (-L). A taken port is a
 	// warning and a free one is used.
 	RoutePort int
@@ -116,6 +119,7 @@ func (o Options) withDefaults() (Options, error) {
 		return o, fmt.Errorf("-l: %w", err)
 	}
 	o.Listen = net.JoinHostPort(host, strconv.Itoa(port))
+	o.Bind = orDefault(strings.Trim(o.Bind, "[]"), host)
 	if len(o.Managers) == 0 {
 		return o, fmt.Errorf("-m: the address of a manager is needed")
 	}

@@ -124,7 +124,7 @@ func (s *Server) openBus() error {
 	if err != nil {
 		return err
 	}
-	host, _, err := net.SplitHostPort(s.o.Listen)
+	host, own, err := net.SplitHostPort(s.o.Listen)
 	if err != nil {
 		return err
 	}
@@ -133,14 +133,15 @@ func (s *Server) openBus() error {
 		port = 0
 	}
 	o := bus.Options{
-		Name: s.name, Mesh: string(s.o.Cluster), Listen: s.o.Listen, Routes: routes,
-		RouteListen: net.JoinHostPort(host, strconv.Itoa(port)), MaxPayload: MaxPayload(s.o.MaxItem), Log: s.log,
+		Name: s.name, Mesh: string(s.o.Cluster), Advertise: s.o.Listen, Routes: routes,
+		Listen: net.JoinHostPort(s.o.Bind, own), RouteListen: net.JoinHostPort(s.o.Bind, strconv.Itoa(port)),
+		RouteAdvertise: net.JoinHostPort(host, strconv.Itoa(port)), MaxPayload: MaxPayload(s.o.MaxItem), Log: s.log,
 	}
 	s.bus, err = bus.Open(o)
 	var taken *bus.ListenError
 	if errors.As(err, &taken) && taken.What == "route" && errors.Is(err, syscall.EADDRINUSE) {
 		s.log.Warn("the route port is taken, a free one is used instead", "port", port)
-		o.RouteListen = net.JoinHostPort(host, "0")
+		o.RouteListen, o.RouteAdvertise = net.JoinHostPort(s.o.Bind, "0"), net.JoinHostPort(host, "0")
 		s.bus, err = bus.Open(o)
 	}
 	return err

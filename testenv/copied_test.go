@@ -39,11 +39,7 @@ func TestCopiedFolder(t *testing.T) {
 	if err := c.Err(n.Name); err == nil {
 		t.Error("the copy ended as if it had been told to")
 	}
-	log, err := os.ReadFile(folder(n.Name) + ".log")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if s := string(log); !strings.Contains(s, "was the folder copied?") || !strings.Contains(s, "is refused: its store") {
+	if s := c.LogOf(n.Name); !strings.Contains(s, "was the folder copied?") || !strings.Contains(s, "is refused: its store") {
 		t.Errorf("the copy does not say why it ended:\n%s", s)
 	}
 	// What it is told to do helps: with a folder of its own it is a new server.

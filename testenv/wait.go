@@ -169,6 +169,14 @@ func (c *Cluster) checkLogs() {
 	}
 }
 
+// LogOf is what a process has logged so far.
+func (c *Cluster) LogOf(name string) string {
+	c.t.Helper()
+	log, err := os.ReadFile(filepath.Join(c.Dir(), name+".log"))
+	c.must(err)
+	return string(log)
+}
+
 func (c *Cluster) logs() []string {
 	paths := []string{c.log.Name()}
 	for _, n := range c.Layout().Nodes {

@@ -5,8 +5,10 @@
 package daemon
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
+	"syscall"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -45,7 +47,9 @@ func Command(role, use string) (*cobra.Command, error) {
 	}
 	cmd := &cobra.Command{
 		Use: use, Short: "Run a " + role + " of a kumofs cluster", Version: cli.Version(), Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return o.common().Serve(cmd, o.open) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return o.common().Serve(cmd, func(log *slog.Logger) (cli.Daemon, error) { return open(o, log) })
+		},
 	}
 	o.common().Flags(cmd.Flags())
 	o.flags(cmd.Flags())
@@ -78,5 +82,14 @@ func Open(args []string, log *slog.Logger) (cli.Daemon, error) {
 	if err := fs.Parse(cli.Translate(args[1:])); err != nil {
 		return nil, fmt.Errorf("options of the %s: %w", args[0], err)
 	}
-	return o.open(log)
+	return open(o, log)
+}
+
+// open opens a daemon, and says what helps when it cannot listen.
+func open(o options, log *slog.Logger) (cli.Daemon, error) {
+	d, err := o.open(log)
+	if _, gateway := o.(*gatewayOptions); !gateway && errors.Is(err, syscall.EADDRNOTAVAIL) {
+		err = fmt.Errorf("%w (-l names an address of another machine; where its ports are forwarded to this one, --bind names the host to listen on)", err)
+	}
+	return d, err
 }

@@ -30,6 +30,7 @@ func (o *serverOptions) flags(fs *pflag.FlagSet) {
 	o.Lease = time.Second
 	o.failover, o.read = "proof", "lease"
 	fs.VarP(cli.Addr{To: &o.Listen, Port: cli.ServerPort}, "listen", "l", "address of this server as other nodes see it")
+	fs.StringVar(&o.Bind, "bind", "", "host on whose ports to listen, where they are forwarded from the address of -l")
 	fs.IntVarP(&o.RoutePort, "route-port", "L", o.RoutePort, "port for the mesh's routes; another is taken if it is in use")
 	fs.VarP(cli.Addrs{To: &o.Managers, Port: cli.ManagerPort}, "manager", "m", "the managers")
 	fs.VarP(cli.Addrs{To: &o.Managers, Port: cli.ManagerPort}, "partner", "p", "further managers")
