@@ -98,14 +98,6 @@ func FuzzLeaseReply(f *testing.F) {
 	fuzz(f, &subjects.LeaseReply{From: head.From, Sent: -1, Epochs: []subjects.PartitionEpoch{{Partition: 1, Epoch: 2}}})
 }
 
-func FuzzRelease(f *testing.F) {
-	fuzz(f, &subjects.Release{Header: head})
-}
-
-func FuzzReleaseReply(f *testing.F) {
-	fuzz(f, &subjects.ReleaseReply{Header: head, Outline: line})
-}
-
 func FuzzRead(f *testing.F) {
 	fuzz(f, &subjects.Read{Partition: 1, Epoch: 2, Key: []byte("k")})
 }

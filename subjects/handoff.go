@@ -94,35 +94,3 @@ func (m *RangeReply) Decode(b []byte) error {
 	m.Answer, m.Cursor, m.Complete = Answer(r.uint()), r.bytes(), r.bool()
 	return r.end(more)
 }
-
-// Release asks the old primary of a planned hand-off to stop.
-type Release struct{ Header }
-
-// Append appends the message in its wire form.
-func (m *Release) Append(b []byte) []byte { return m.append(b, KindRelease, 0) }
-
-// Decode reads what Append wrote.
-func (m *Release) Decode(b []byte) error {
-	r := reader{b: b}
-	return r.end(m.decode(&r, KindRelease, 0))
-}
-
-// ReleaseReply says that the old primary has stopped, which ends its grants,
-// and what its log holds.
-type ReleaseReply struct {
-	Header
-	Outline Outline
-}
-
-// Append appends the message in its wire form.
-func (m *ReleaseReply) Append(b []byte) []byte {
-	return appendOutline(m.append(b, KindReleaseReply, 1), m.Outline)
-}
-
-// Decode reads what Append wrote.
-func (m *ReleaseReply) Decode(b []byte) error {
-	r := reader{b: b}
-	more := m.decode(&r, KindReleaseReply, 1)
-	m.Outline = r.outline()
-	return r.end(more)
-}

@@ -17,8 +17,6 @@ const (
 	KindRangeReply
 	KindLease
 	KindLeaseReply
-	KindRelease
-	KindReleaseReply
 )
 
 // KindOf returns the kind of a message between servers, 0 if it is none.
