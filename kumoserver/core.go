@@ -29,12 +29,15 @@ type core struct {
 	parts map[ring.Partition]*part
 	dirty []*part // touched in this turn
 
-	held    []held // durable sends of this turn
-	leases  leases
-	waiters waiters
-	spare   []work
-	now     int64
-	clock   int64
+	held []held // durable sends of this turn
+
+	early      map[ring.Partition]*early // operations that came before their time
+	earlyBytes int
+	leases     leases
+	waiters    waiters
+	spare      []work
+	now        int64
+	clock      int64
 }
 
 // part is one partition here.
@@ -64,7 +67,10 @@ type tail struct {
 }
 
 func newCore(s *Server) *core {
-	return &core{s: s, store: s.store, out: s.bus.NewOutbox(s.meshID), parts: map[ring.Partition]*part{}, routes: map[ring.NodeID]*route{}}
+	return &core{
+		s: s, store: s.store, out: s.bus.NewOutbox(s.meshID),
+		parts: map[ring.Partition]*part{}, routes: map[ring.NodeID]*route{}, early: map[ring.Partition]*early{},
+	}
 }
 
 // run works until ctx ends or the store fails.
@@ -118,6 +124,8 @@ func (c *core) do(w *work) {
 		for i := range w.confirm {
 			c.confirm(&w.confirm[i])
 		}
+	case w.early != nil:
+		c.readEarly(w.early)
 	case w.ranged != nil:
 		if p := c.parts[w.ranged.partition]; p != nil {
 			c.step(p, w.ranged.ev)
@@ -135,6 +143,7 @@ func (c *core) do(w *work) {
 			c.step(p, replica.Tick{Now: c.now})
 			c.setClock(p)
 		}
+		c.endEarly()
 	case w.call != nil:
 		w.call(c)
 	}
@@ -161,6 +170,9 @@ func grows(m any) bool {
 }
 
 func (c *core) write(w *write) {
+	if c.tooEarly(w) {
+		return
+	}
 	who := caller{w.to, w.id}
 	p := c.parts[w.msg.Partition]
 	if p == nil {
@@ -216,6 +228,9 @@ func (c *core) configure(t *ring.Table) {
 		}
 		p := c.part(id)
 		c.step(p, replica.Configure{Config: *cfg, Now: c.now})
+	}
+	for id := range c.early {
+		c.ringCame(id)
 	}
 	c.leave(t)
 	c.watchPeers(t, self)

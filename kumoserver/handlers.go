@@ -15,7 +15,8 @@ import (
 func (s *Server) subscribe() error {
 	c := s.o.Cluster
 	peers := func(f *bus.Frame) { s.onPeers(f) }
-	r := &reader{s: s, out: s.bus.NewOutbox(s.meshID)}
+	r := s.newReader()
+	r.keeps = true
 	for _, h := range []struct {
 		subject string
 		handle  func(*bus.Frame)
@@ -131,16 +132,20 @@ func decodePeer(body []byte) (any, error) {
 type reader struct {
 	s     *Server
 	out   *bus.Outbox
+	keeps bool // reads that come early may wait
+	// The frame at hand, in slices that are used again.
 	reads []subjects.Read
-	ids   []uint64
+	whose []caller
 	leads []ring.Epoch // in which each read began
-	// The frame at hand and what GetMany calls, made once.
-	reply string
+	early []earlyRead
 	clock int64
 	bytes int // of values in its answers
 	// With Confirm, the answers that depend on a lease.
 	confirms []confirmItem
+	held  int // of early
 }
+
+func (s *Server) newReader() *reader { return &reader{s: s, out: s.bus.NewOutbox(s.meshID)} }
 
 // maxFrameAnswers is how many bytes of values a frame of reads is answered
 // with, about. A frame of 1 MiB can ask for gigabytes: its sender, and the mesh
@@ -159,23 +164,44 @@ func (r *reader) onReads(f *bus.Frame) {
 	if f.Reply == "" {
 		return
 	}
-	r.reads, r.ids, r.leads = r.reads[:0], r.ids[:0], r.leads[:0]
-	r.reply, r.clock, r.bytes = f.Reply, time.Now().UnixMilli(), 0
+	r.begin()
 	for id, body, ok := f.Next(); ok; id, body, ok = f.Next() {
-		r.reads = append(r.reads, subjects.Read{})
-		m := &r.reads[len(r.reads)-1]
-		if err := m.Decode(body); err != nil {
-			r.reads = r.reads[:len(r.reads)-1]
-			continue
+		var m subjects.Read
+		if err := m.Decode(body); err == nil {
+			r.add(m, caller{f.Reply, id})
 		}
-		lead, status := r.s.readable(m.Partition, m.Epoch, m.Key, 0)
-		if status != subjects.StatusOK {
-			r.answer(id, &subjects.Reply{Status: status, Epoch: r.s.epoch(m.Partition)})
-			r.reads = r.reads[:len(r.reads)-1]
-			continue
-		}
-		r.ids, r.leads = append(r.ids, id), append(r.leads, lead)
 	}
+	r.finish()
+}
+
+func (r *reader) begin() {
+	r.reads, r.whose, r.leads = r.reads[:0], r.whose[:0], r.leads[:0]
+	r.clock, r.bytes = time.Now().UnixMilli(), 0
+}
+
+// add takes a read, unless it can be told now that it cannot be answered.
+func (r *reader) add(m subjects.Read, who caller) {
+	lead, status := r.s.readable(m.Partition, m.Epoch, m.Key, 0)
+	if status != subjects.StatusOK {
+		r.refuse(&m, who, status)
+		return
+	}
+	r.reads, r.whose, r.leads = append(r.reads, m), append(r.whose, who), append(r.leads, lead)
+}
+
+// refuse sends a read back, or gives it to the core loop to wait there.
+func (r *reader) refuse(m *subjects.Read, who caller, status subjects.Status) {
+	if !r.keeps || status == subjects.StatusBad || !r.s.mayServe(m.Partition, m.Epoch) {
+		r.answer(who, &subjects.Reply{Status: status, Epoch: r.s.epoch(m.Partition)})
+		return
+	}
+	kept := earlyRead{read: *m, who: who}
+	kept.read.Key = append([]byte(nil), m.Key...) // the frame's memory is used again
+	r.early = append(r.early, kept)
+	r.held += kept.size()
+}
+
+func (r *reader) finish() {
 	r.s.gets.Add(uint64(len(r.reads)))
 	r.s.store.GetMany(len(r.reads), r.at, r.found)
 	if err := r.out.Flush(); err != nil {
@@ -185,6 +211,10 @@ func (r *reader) onReads(f *bus.Frame) {
 		r.s.inbox.push(work{confirm: r.confirms}, r.bytes+1)
 		r.confirms = nil
 	}
+	if len(r.early) > 0 {
+		r.s.inbox.push(work{early: r.early}, r.held)
+		r.early, r.held = nil, 0
+	}
 }
 
 func (r *reader) at(i int) (ring.Partition, []byte) { return r.reads[i].Partition, r.reads[i].Key }
@@ -192,11 +222,12 @@ func (r *reader) at(i int) (ring.Partition, []byte) { return r.reads[i].Partitio
 // found answers one read. Whether reads may be answered is asked after the
 // value was taken: in this order a pause in between does no harm.
 func (r *reader) found(i int, rec subjects.Record, found bool, err error) {
-	m, id := &r.reads[i], r.ids[i]
+	m, who := &r.reads[i], r.whose[i]
 	rep := subjects.Reply{Status: subjects.StatusNotFound, Epoch: m.Epoch}
 	switch lead, status := r.s.readable(m.Partition, m.Epoch, m.Key, boottime()); {
 	case status != subjects.StatusOK:
-		rep.Status, rep.Epoch = status, r.s.epoch(m.Partition)
+		r.refuse(m, who, status)
+		return
 	case lead != r.leads[i]:
 		rep.Status = subjects.StatusRetry // another may have led in between
 	case err != nil:
@@ -205,7 +236,7 @@ func (r *reader) found(i int, rec subjects.Record, found bool, err error) {
 	case found && replica.Expired(&rec, r.clock+r.s.serving[m.Partition].ahead.Load()):
 		// A miss because of expiry is answered once the delete has committed.
 		key := append([]byte(nil), m.Key...)
-		r.s.inbox.push(work{expire: &expireItem{m.Partition, key, caller{r.reply, id}}}, 0)
+		r.s.inbox.push(work{expire: &expireItem{m.Partition, key, who}}, 0)
 		return
 	case found && !r.fits(len(rec.Value)):
 		rep.Status = subjects.StatusRetry
@@ -216,14 +247,25 @@ func (r *reader) found(i int, rec subjects.Record, found bool, err error) {
 	}
 	if r.s.o.Replica.Confirm && (rep.Status == subjects.StatusOK || rep.Status == subjects.StatusNotFound) {
 		rep.Value = bytes.Clone(rep.Value) // which may be valid only here
-		r.confirms = append(r.confirms, confirmItem{m.Partition, r.leads[i], caller{r.reply, id}, rep})
+		r.confirms = append(r.confirms, confirmItem{m.Partition, r.leads[i], who, rep})
 		return
 	}
-	r.answer(id, &rep)
+	r.answer(who, &rep)
 }
 
-func (r *reader) answer(id uint64, rep *subjects.Reply) {
-	r.out.End(rep.Append(r.out.Begin(r.reply, r.reply, "", id)))
+func (r *reader) answer(who caller, rep *subjects.Reply) {
+	r.out.End(rep.Append(r.out.Begin(who.reply, who.reply, "", who.id)))
+}
+
+// mayServe reports whether this process leads a partition, or may when the ring
+// that somebody else knows has come.
+func (s *Server) mayServe(p ring.Partition, epoch ring.Epoch) bool {
+	t := s.watch.Table()
+	if t == nil || int(p) >= t.Size() {
+		return t == nil
+	}
+	c := &t.Partitions[p]
+	return epoch > c.Epoch || c.Primary == s.process()
 }
 
 // epoch is the partition's epoch as this server's ring has it.

@@ -21,6 +21,7 @@ type work struct {
 	peers   []peerItem // a server's frame
 	leases  *leaseItem // a server's question for leases, or its answer
 	expire  *expireItem
+	early   []earlyRead
 	ranged  *rangeItem
 	confirm []confirmItem // answers of a frame of reads, with ReadConfirm
 	table   *ring.Table

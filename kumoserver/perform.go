@@ -50,6 +50,7 @@ func (c *core) perform(p *part, e replica.Effect) {
 	case replica.Serve:
 		c.setClock(p)
 		c.s.serving[p.id].set(e)
+		c.serves(p.id, e)
 	case replica.WantLease:
 		c.leases.want(e.To, p.id, e.Epoch)
 	case replica.Grant:
