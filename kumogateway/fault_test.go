@@ -129,6 +129,52 @@ func TestHungServer(t *testing.T) {
 	within(t, firstAttempt, func() { c.expect(strings.Repeat("STORED\r\nEND\r\n", 30)) })
 }
 
+// What was sent to a primary that the ring then says is gone goes to its
+// successor at once. One that lives and lost only the lead keeps its writes for a
+// moment, since it will answer them.
+func TestWritesToTheDeadDoNotWait(t *testing.T) {
+	noLeaks(t)
+	const grace = 250 * time.Millisecond
+	took := func(lives bool) time.Duration {
+		nodes, servers := startNodes(t, 2)
+		c := dial(t, openGateway(t, servers))
+		asked := make(chan struct{}, 1)
+		nodes[1].misbehave(func(bool, string) *subjects.Status {
+			asked <- struct{}{}
+			return told(0)
+		})
+		table := tableOf(2, nodes...)
+		for p := range table.Partitions {
+			table.Partitions[p].Primary = nodes[0].proc
+		}
+		i, _ := table.Node(nodes[1].proc.Store)
+		for n := range table.Nodes {
+			table.Nodes[n].Up = lives || table.Nodes[n].ID != i.ID
+		}
+		key := "a"
+		for ring.Of([]byte(key), testSize)%2 == 0 {
+			key += "a"
+		}
+		c.send("set %s 0 0 1\r\nx\r\n", key)
+		<-asked
+		agree(table, nodes...)
+		began := time.Now()
+		nodes[0].publish(table)
+		c.expect("STORED\r\n")
+		return time.Since(began)
+	}
+	if d := took(true); d < grace {
+		t.Errorf("a write was taken from a primary that lives after %v", d)
+	}
+	best := time.Hour
+	for range 10 { // a loaded machine is slow, but not each time
+		if best = min(best, took(false)); best < grace {
+			return
+		}
+	}
+	t.Errorf("a write to a primary that is gone went on after %v, at best", best)
+}
+
 // firstAttempt is how long the gateway would wait for an answer that is lost.
 const firstAttempt = time.Second
 

@@ -50,12 +50,14 @@ type routes struct {
 	parts []route
 }
 
-// route is the way to a partition's primary. Without one, read is nil.
+// route is the way to a partition's primary. Without one, read is nil and node
+// is the last that was.
 type route struct {
 	node        ring.Node
 	epoch       ring.Epoch
 	since       ring.Epoch // the epoch with which this process was found to be the primary
 	at          time.Time  // and when
+	alone       bool       // the process that was the primary before is gone
 	read, write *bus.Lane
 	readSubject string
 	writeSubj   string
@@ -130,17 +132,22 @@ func (r *router) onTable(t *ring.Table) {
 	for p := range n.parts {
 		c := &t.Partitions[p]
 		node, ok := t.Primary(ring.Partition(p))
+		rt := &n.parts[p]
+		var was route
+		if old != nil {
+			was = old.parts[p]
+		}
 		if c.Epoch == 0 || !ok || !t.Alive(c.Primary) {
+			rt.node = was.node
 			continue
 		}
-		rt := &n.parts[p]
-		if old != nil && old.parts[p].read != nil && old.parts[p].node == node {
-			*rt = old.parts[p]
+		if was.read != nil && was.node == node {
+			*rt = was
 			rt.epoch = c.Epoch // the process is the same: since stays
 			continue
 		}
 		*rt = route{
-			node: node, epoch: c.Epoch, since: c.Epoch, at: now,
+			node: node, epoch: c.Epoch, since: c.Epoch, at: now, alone: was.node.ID != 0 && !t.Alive(was.node.Process()),
 			read:        r.caller.Lane(node.Name+"/"+subjects.VerbRead, node.Addr),
 			write:       r.caller.Lane(node.Name+"/"+subjects.VerbWrite, node.Addr),
 			readSubject: r.o.Cluster.Part(node.Name, ring.Partition(p), subjects.VerbRead),

@@ -118,10 +118,11 @@ func (rs *routes) newer(o *op) bool {
 }
 
 // redirect takes operations back from primaries that have a successor, and
-// sends them there: the old one may hang. Reads go at once. A write is left to
-// the old primary for a moment, since one that lives either has it committed
-// or refuses it, and then nobody needs to find out that it was done already.
-// It tells whether it has to look again.
+// sends them there: the old one may hang. Reads go at once, and so does all that
+// was in the hands of a process that is gone. Otherwise a write is left to the
+// old primary for a moment, since one that lives either has it committed or
+// refuses it, and then nobody needs to find out that it was done already. It
+// tells whether it has to look again.
 func (r *router) redirect(now time.Time) (again bool) {
 	rs := r.routes.Load()
 	switch {
@@ -137,7 +138,8 @@ func (r *router) redirect(now time.Time) (again bool) {
 		if int(p) >= len(rs.parts) || rs.parts[p].read == nil || e >= rs.parts[p].since {
 			return
 		}
-		if at := rs.parts[p].at.Add(writeGrace); o.write() && now.Before(at) {
+		rt := &rs.parts[p]
+		if end := rt.at.Add(writeGrace); o.write() && !rt.alone && now.Before(end) {
 			r.sweepAt = now.Add(writeGrace)
 		} else if o.abandon() {
 			taken = append(taken, o)

@@ -21,7 +21,8 @@ const (
 	firstWrite = 2000 * ms
 )
 
-// WriteGrace is how long a primary that was replaced may still answer a write
+// WriteGrace is how long a primary that was replaced, and lives, may still
+// answer a write
 // that it was sent before.
 const WriteGrace = 250 * ms
 
