@@ -34,7 +34,7 @@ type earlyWrite struct {
 type earlyRead struct {
 	read  subjects.Read // with a key of its own
 	who   caller
-	until int64 // set by the core loop
+	until int64 // set by the core loop when it first sees the read
 }
 
 func (w *earlyWrite) size() int { return earlySize + len(w.msg.Key) + len(w.msg.Value) }
@@ -106,7 +106,9 @@ func (c *core) readEarly(list []earlyRead) {
 			c.reply(r.who, &subjects.Reply{Status: subjects.StatusRetry, Epoch: here})
 			continue
 		}
-		r.until = c.now + earlyFor
+		if r.until == 0 {
+			r.until = c.now + earlyFor
+		}
 		e.reads = append(e.reads, *r)
 	}
 	if len(ready) > 0 {
@@ -128,9 +130,10 @@ func (c *core) ringCame(id ring.Partition) {
 	c.readEarly(reads)
 }
 
-// serves lets the reads go on that waited for this process to serve.
+// serves lets the reads go on that this process may answer now: it has come to
+// serve their partition, or has a lease again, or knows the fate of more entries.
 func (c *core) serves(id ring.Partition, s replica.Serve) {
-	if len(c.early) == 0 || !s.On {
+	if len(c.early) == 0 || !s.On || s.Until <= boottime() {
 		return // by far the most frequent
 	}
 	e := c.early[id]
@@ -138,13 +141,14 @@ func (c *core) serves(id ring.Partition, s replica.Serve) {
 		return
 	}
 	reads := e.reads
+	e.reads = nil
 	for i := range reads {
 		c.earlyBytes -= reads[i].size()
 	}
-	if e.reads = nil; len(e.writes) == 0 {
+	if len(e.writes) == 0 {
 		delete(c.early, id)
 	}
-	c.s.readAgain(reads)
+	c.readEarly(reads)
 }
 
 func (c *core) forgetEarly(id ring.Partition, e *early) {
