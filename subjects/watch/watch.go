@@ -46,10 +46,14 @@ type Watcher struct {
 	stop   func()
 	done   chan struct{}
 	once   sync.Once
+	silent int // questions that nobody has answered, in a row; run's
 }
 
 const (
 	askTimeout = 500 * time.Millisecond
+	// The first questions of a process that has just joined the mesh are lost as
+	// a rule: nobody knows the way yet.
+	firstTimeout = 100 * time.Millisecond
 	askSpacing = 20 * time.Millisecond // between two questions, however many want one
 	maxPages   = 64
 )
@@ -121,7 +125,6 @@ func (w *Watcher) run(ctx context.Context) {
 	poll := time.NewTicker(w.o.Poll)
 	defer poll.Stop()
 	var last time.Time
-	silent := 0
 	for {
 		select {
 		case <-ctx.Done():
@@ -143,11 +146,11 @@ func (w *Watcher) run(ctx context.Context) {
 		}
 		last = time.Now()
 		if w.fetch(ctx) {
-			silent = 0
+			w.silent = 0
 			continue
 		}
-		if silent++; silent == 5 || silent%60 == 0 {
-			w.o.Log.Warn("no manager or server answers for the partition table, still asking", "tries", silent)
+		if w.silent++; w.silent == 20 || w.silent%60 == 0 {
+			w.o.Log.Warn("no manager or server answers for the partition table, still asking", "tries", w.silent)
 		}
 		if w.Table() == nil {
 			w.retry(ctx)
@@ -227,7 +230,11 @@ func (w *Watcher) pages(ctx context.Context, subject string) (*ring.Update, erro
 }
 
 func (w *Watcher) page(ctx context.Context, subject string, req subjects.RingGet) (*ring.Update, error) {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	wait := askTimeout
+	if w.Table() == nil && w.silent < 10 {
+		wait = firstTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	body, err := json.Marshal(req)
 	if err != nil {
