@@ -241,7 +241,7 @@ func (c *core) view(t *ring.Table, now time.Time) rebalance.View {
 		c.shifts, c.shifted = shiftsAtOnce, now
 	}
 	v := rebalance.View{
-		Table: t, Nodes: c.members.Status(), Learners: c.learners, Shifts: c.shifts, FailoverOnly: c.witness,
+		Table: t, Nodes: c.members.Status(c.at(now)), Learners: c.learners, Shifts: c.shifts, FailoverOnly: c.witness,
 	}
 	for id, since := range c.resting {
 		if now.Sub(since) > restAfterSilence {

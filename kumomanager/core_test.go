@@ -214,6 +214,32 @@ func TestDeathAndFailoverAreOneCommand(t *testing.T) {
 	}
 }
 
+func TestLeadComesHomeOnceAProcessIsOldEnough(t *testing.T) {
+	s := newSim(t, false, 3)
+	s.order(subjects.AdminAttach, subjects.AdminRequest{})
+	s.pass(5 * time.Second)
+	leads := func() (n int) {
+		for _, c := range s.table.Partitions {
+			if c.Primary.Store == 2 {
+				n++
+			}
+		}
+		return n
+	}
+	had := leads()
+	s.c.members.Ended(ring.Process{Store: 2, Boot: s.alive[2]}, s.c.at(s.now))
+	s.start(2)
+	young := time.Duration(members.YoungFor) - tickEvery
+	s.pass(young)
+	if n := leads(); n != 0 {
+		t.Errorf("%d partitions are led by a process of %s", n, young)
+	}
+	s.pass(2 * time.Second)
+	if n := leads(); n != had {
+		t.Errorf("%d partitions came home, want %d", n, had)
+	}
+}
+
 func TestWitnessCoreOnlyFailsOver(t *testing.T) {
 	s := newSim(t, true, 4)
 	s.pass(5 * time.Second)

@@ -142,7 +142,7 @@ type reader struct {
 	bytes int // of values in its answers
 	// With Confirm, the answers that depend on a lease.
 	confirms []confirmItem
-	held  int // of early
+	held     int // of early
 }
 
 func (s *Server) newReader() *reader { return &reader{s: s, out: s.bus.NewOutbox(s.meshID)} }

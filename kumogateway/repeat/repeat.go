@@ -22,8 +22,7 @@ const (
 )
 
 // WriteGrace is how long a primary that was replaced, and lives, may still
-// answer a write
-// that it was sent before.
+// answer a write that it was sent before.
 const WriteGrace = 250 * ms
 
 // Course is one operation's way through its attempts.

@@ -27,6 +27,10 @@ const (
 	// blames nobody for a silence.
 	stallAfter = 300 * ms
 
+	// YoungFor is for how long a process is young after it was first heard: a
+	// little longer than a grant lasts (R6), which one before it may have given.
+	YoungFor = 1200 * ms
+
 	// ForgetAfter is for how long a gateway that is down is remembered.
 	ForgetAfter = 60_000 * ms
 
@@ -270,10 +274,11 @@ func (m *Roster) Tick(now int64) {
 }
 
 // Status returns what is known of the servers, by node.
-func (m *Roster) Status() map[ring.NodeID]rebalance.Status {
+func (m *Roster) Status(now int64) map[ring.NodeID]rebalance.Status {
 	out := make(map[ring.NodeID]rebalance.Status, len(m.servers))
 	for id, s := range m.servers {
-		out[id] = rebalance.Status{State: s.State, Boot: s.Heartbeat.Boot}
+		young := s.State == rebalance.Up && now-s.Changed < YoungFor
+		out[id] = rebalance.Status{State: s.State, Boot: s.Heartbeat.Boot, Young: young}
 	}
 	return out
 }

@@ -40,7 +40,7 @@ func (w *watchman) pass(d int64, beats func()) {
 
 func (w *watchman) want(id ring.NodeID, state rebalance.State, boot ring.BootID) {
 	w.t.Helper()
-	if s := w.m.Status()[id]; s.State != state || s.Boot != boot {
+	if s := w.m.Status(w.now)[id]; s.State != state || s.Boot != boot {
 		w.t.Fatalf("node %v: %+v, want state %d of boot %v", id, s, state, boot)
 	}
 }
@@ -196,7 +196,7 @@ func TestMembersAgreeWithTheTruth(t *testing.T) {
 		}
 		w.pass(3*second, beats)
 		for id := range w.m.servers {
-			s := w.m.Status()[id]
+			s := w.m.Status(w.now)[id]
 			if boot := alive[id]; boot == 0 && s.State != rebalance.Down || boot != 0 && (s.State != rebalance.Up || s.Boot != boot) {
 				t.Fatalf("node %v is %+v; truth: boot %v", id, s, boot)
 			}

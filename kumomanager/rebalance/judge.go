@@ -61,7 +61,7 @@ func moveAway(v View, old ring.Config, c ring.Change, heard []ring.NodeID) ring.
 	return ring.Change{
 		Partition: c.Partition,
 		Epoch:     c.Epoch,
-		Primary:   v.process(r.pick(c.Partition, old.Target, heard)),
+		Primary:   v.process(r.pick(old.Target, heard)),
 		ISR:       filter(old.ISR, stays),
 		Learners:  filter(old.Learners, stays),
 		Disputed:  true,

@@ -22,6 +22,9 @@ const (
 type Status struct {
 	State State
 	Boot  ring.BootID
+	// Young processes have just started and may be bound by what the process before
+	// them granted: one that was made primary would commit nothing for a moment.
+	Young bool
 	// Resting nodes were just taken out of a configuration as silent although
 	// they are up; they are given no new copies for a moment.
 	Resting bool
@@ -142,7 +145,10 @@ func (r *reconciler) first(p ring.Partition) {
 		return
 	}
 	d.ISR = isr
-	d.Primary = r.process(r.pick(p, d.Target, isr))
+	d.Primary = r.process(isr[0]) // nobody has granted anything yet
+	if isr[0] != d.Target[0] {
+		d.Primary = r.process(r.pick(d.Target, isr))
+	}
 	r.leads[d.Primary.Store]++
 	d.because("first configuration")
 }
@@ -162,7 +168,7 @@ func (r *reconciler) repair(p ring.Partition) {
 			}
 			able, d.loss = d.ISR, true
 		}
-		d.Primary = r.process(r.pick(p, d.Target, able))
+		d.Primary = r.process(r.pick(d.Target, able))
 		r.leads[d.Primary.Store]++
 		d.because("the primary is gone")
 	}
@@ -185,20 +191,22 @@ func (r *reconciler) repair(p ring.Partition) {
 	}
 }
 
-// pick chooses who leads among nodes that may: the wished primary, otherwise the
-// one with fewest leads, wished nodes first.
-func (r *reconciler) pick(p ring.Partition, target, able []ring.NodeID) ring.NodeID {
-	if len(target) > 0 && slices.Contains(able, target[0]) {
-		return target[0]
-	}
-	wished := func(id ring.NodeID) int {
-		if slices.Contains(target, id) {
-			return 0
+// pick chooses who leads among nodes that may: young processes come last, then
+// the wished primary goes first, then wished nodes, then those with fewest leads.
+func (r *reconciler) pick(target, able []ring.NodeID) ring.NodeID {
+	rank := func(id ring.NodeID) (n int) {
+		if i := slices.Index(target, id); i < 0 {
+			n = 2
+		} else if i > 0 {
+			n = 1
 		}
-		return 1
+		if r.Nodes[id].Young {
+			n += 3
+		}
+		return n
 	}
 	return slices.MinFunc(able, func(a, b ring.NodeID) int {
-		return cmp.Or(cmp.Compare(wished(a), wished(b)), cmp.Compare(r.leads[a], r.leads[b]), cmp.Compare(a, b))
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(r.leads[a], r.leads[b]), cmp.Compare(a, b))
 	})
 }
 
@@ -275,10 +283,10 @@ func (r *reconciler) tidy(d *draft, settled bool) {
 	}
 }
 
-// shift moves the lead to the first wished node that is in sync.
+// shift moves the lead to the first wished node that is in sync and not young.
 func (r *reconciler) shift(d *draft, reason string) {
 	able := filter(d.Target, func(id ring.NodeID) bool {
-		return r.up(id) && d.HasISR(id) && !slices.Contains(d.Unclean, id)
+		return r.up(id) && d.HasISR(id) && !slices.Contains(d.Unclean, id) && !r.Nodes[id].Young
 	})
 	leaves := !slices.Contains(d.Target, d.Primary.Store)
 	if len(able) == 0 || able[0] == d.Primary.Store || able[0] != d.Target[0] && !leaves || r.shifts >= r.Shifts {

@@ -311,6 +311,54 @@ func TestFullRestartKeepsPrimaries(t *testing.T) {
 	})
 }
 
+// A process that has just started may be bound by what the one before granted,
+// and would keep writes waiting: others lead, as long as there are any.
+func TestYoungProcessesLeadLast(t *testing.T) {
+	w := newWorld(t, 16, 3, 3)
+	w.replan(ring.Command{Attach: []ring.NodeID{1, 2, 3}})
+	w.rest()
+	young := func(id ring.NodeID, is bool) {
+		s := w.nodes[id]
+		s.Young = is
+		w.nodes[id] = s
+	}
+	leads := func(id ring.NodeID) (n int) {
+		for _, c := range w.table.Partitions {
+			if c.Primary.Store == id {
+				n++
+			}
+		}
+		return n
+	}
+	had := leads(2)
+	w.kill(2, false)
+	w.rest()
+	w.start(2)
+	young(2, true)
+	w.rest()
+	if n := leads(2); n != 0 {
+		t.Errorf("a young process leads %d partitions", n)
+	}
+	w.kill(1, false) // 2 is wished in its place for some, and 3 is there
+	w.apply(ring.Command{Change: Reconcile(w.view()).Changes})
+	if n := leads(2); n != 0 {
+		t.Errorf("a young process was given %d partitions although another could have them", n)
+	}
+	w.kill(3, false)
+	w.apply(ring.Command{Change: Reconcile(w.view()).Changes})
+	if n := leads(2); n != 16 {
+		t.Errorf("the only process that is left leads %d partitions", n)
+	}
+	w.start(1)
+	w.start(3)
+	young(2, false)
+	w.rest()
+	w.checkFull()
+	if n := leads(2); n != had {
+		t.Errorf("%d partitions, want %d as before", n, had)
+	}
+}
+
 func TestAllUncleanLeadWithLoss(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := cluster(t, 8, 3, 3)
