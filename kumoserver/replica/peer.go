@@ -271,6 +271,20 @@ func (l *lead) nudge(r *Replica, p *peer) {
 	}
 }
 
+// excuse does not count a time in which this process did not run as silence of
+// others: their answers may be here and not yet read. Who is silent for good is
+// found by the managers even if this process never runs well.
+func (l *lead) excuse(r *Replica, gap int64) {
+	for _, p := range l.peers {
+		if p.waiting != 0 {
+			p.waiting = min(p.waiting+gap, r.now)
+		}
+		if p.leaseWaits != 0 {
+			p.leaseWaits = min(p.leaseWaits+gap, r.now)
+		}
+	}
+}
+
 // consider decides whether a replica is silent and whether a learner is close.
 func (l *lead) consider(r *Replica, p *peer) {
 	if p.waiting != 0 && r.now-p.waiting >= r.o.Silence || p.leaseWaits != 0 && r.now-p.leaseWaits >= r.o.Silence {

@@ -50,8 +50,10 @@ type Log interface {
 // Options are the times and bounds of a machine. Times are in nanoseconds.
 type Options struct {
 	// Silence is how long a message to a replica may go unanswered before the
-	// primary asks for a configuration without it.
-	Silence int64
+	// primary asks for a configuration without it. Stall is how long this process
+	// may go without a tick: after more it was itself not running, and blames
+	// nobody for that time; 0 never excuses.
+	Silence, Stall int64
 	// Resend is after how long an unanswered message is sent again.
 	Resend int64
 	// AskAgain is after how long an unanswered change request is repeated.
@@ -77,15 +79,15 @@ type Options struct {
 // Defaults are the options of a server.
 func Defaults() Options {
 	const ms = 1e6
-	return Options{Silence: 500 * ms, Resend: 200 * ms, AskAgain: 250 * ms,
+	return Options{Silence: 1000 * ms, Stall: 100 * ms, Resend: 200 * ms, AskAgain: 250 * ms,
 		Lease: 1000 * ms, Grant: 1100 * ms, LeaseEvery: 150 * ms, Window: 8 << 20, Waiting: 1 << 14, JoinLag: 64}
 }
 
-// WithLease returns the options with leases of another length, in nanoseconds.
-// What is noticed through leases has to be noticed well before they end.
+// WithLease returns the options with leases of another length, in nanoseconds,
+// and everything that is noticed through them in proportion.
 func (o Options) WithLease(length int64) Options {
 	o.Lease, o.Grant, o.LeaseEvery = length, length+length/10, length*3/20
-	o.Silence = length / 2
+	o.Silence = length
 	o.Resend, o.AskAgain = min(o.Resend, length/5), min(o.AskAgain, length/4)
 	return o
 }
@@ -121,6 +123,7 @@ type Replica struct {
 	handedTo  int   // how many were
 	saidHello int64
 	now       int64
+	ticked    int64 // the last tick
 	out       []Effect
 }
 
@@ -281,6 +284,10 @@ func (r *Replica) commitTo(seq uint64) {
 
 // tick looks at what did not happen in time.
 func (r *Replica) tick() {
+	if gap := r.now - r.ticked; r.lead != nil && r.ticked != 0 && r.o.Stall > 0 && gap > r.o.Stall {
+		r.lead.excuse(r, gap)
+	}
+	r.ticked = r.now
 	switch {
 	case r.lead != nil:
 		r.lead.tick(r)

@@ -51,7 +51,8 @@ func TestScripts(t *testing.T) {
 func play(t *testing.T, text string) string {
 	t.Helper()
 	out := &strings.Builder{}
-	s := &script{t: t, now: 1e9, grants: true, peers: map[ring.NodeID]ring.Process{}}
+	s := &script{t: t, now: 1e9, grants: true, peers: map[ring.NodeID]ring.Process{}, options: replica.Defaults()}
+	s.options.Silence, s.options.Stall = 500e6, 0
 	for _, block := range strings.Split(strings.TrimSpace(text), "\n\n") {
 		events, _, _ := strings.Cut(block+"\n", "----\n")
 		out.WriteString(events)
@@ -84,6 +85,9 @@ type script struct {
 	// with "leases".
 	grants bool
 	peers  map[ring.NodeID]ring.Process // the newest process of each store
+	// options are the defaults with short silences; time passes in one tick, which
+	// is an excuse for nobody unless a script begins with "stall".
+	options replica.Options
 }
 
 // line plays one event and lists its effects.
@@ -103,6 +107,9 @@ func (s *script) line(line string) (effects []string) {
 		return nil
 	case "leases":
 		s.grants = false
+		return nil
+	case "stall":
+		s.options.Stall = int64(s.args.number("ms")) * 1e6
 		return nil
 	case "tick": // passes time first
 		s.now += int64(s.args.number("ms")) * 1e6
@@ -148,7 +155,7 @@ func (s *script) begin() {
 			s.store.apply(s.store.entries[seq-1])
 		}
 	}
-	o := replica.Defaults()
+	o := s.options
 	o.Confirm = a.has("confirming")
 	s.m = replica.New(0, s.self, s.begun(), s.store, o)
 }
