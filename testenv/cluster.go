@@ -71,6 +71,18 @@ func Args(role subjects.Role, args ...string) Option {
 	}
 }
 
+// Folder keeps the cluster in a folder that outlives the test.
+func Folder(dir string) Option { return func(o *local.Options) { o.Dir = dir } }
+
+// Namespaces puts each node's process behind a prefix of its own, such as ip
+// netns exec NAME, at the addresses of a layout that names all nodes.
+func Namespaces(l *local.Layout, prefix func(local.Node) []string) Option {
+	return func(o *local.Options) {
+		o.Layout, o.Prefix = l, prefix
+		o.Managers, o.Servers, o.Gateways = 0, 0, 0
+	}
+}
+
 // Processes makes each daemon a process; see Main.
 func Processes() Option {
 	return func(o *local.Options) { o.Program = []string{os.Args[0], "daemon"} }

@@ -32,6 +32,10 @@ type Options struct {
 	// Program starts daemons as processes: it is followed by a role and the
 	// role's options. Without it they run in this process.
 	Program []string
+	// Prefix is put before a process's command line, such as that of a network
+	// namespace: ip netns exec NAME. Whether ports are free is then not tried:
+	// they are not where this process is.
+	Prefix func(n Node) []string
 	Settings
 	Log *slog.Logger
 	// Output is where processes write; by default NAME.log in Dir.
@@ -113,8 +117,10 @@ func (c *Cluster) AddServer() (Node, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n := c.layout.addServer(c.o.Host, c.layout.shift())
-	if err := n.checkPorts(); err != nil {
-		return Node{}, err
+	if c.o.Prefix == nil {
+		if err := n.checkPorts(); err != nil {
+			return Node{}, err
+		}
 	}
 	return n, c.layout.save(c.o.Dir)
 }
@@ -171,7 +177,11 @@ func (c *Cluster) start(n Node) (running, error) {
 		return nil, fmt.Errorf("open its log: %w", err)
 	}
 	defer out.Close() // the process has its own handle
-	return startProcess(c.o.Program, args, out)
+	program := c.o.Program
+	if c.o.Prefix != nil {
+		program = append(c.o.Prefix(n), program...)
+	}
+	return startProcess(program, args, out)
 }
 
 // SetArgs gives the daemons of a role that are started from now on other further

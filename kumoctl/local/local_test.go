@@ -123,6 +123,30 @@ func TestDamagedLayout(t *testing.T) {
 	}
 }
 
+// A node's process may live behind a prefix, at an address that is not this
+// machine's.
+func TestPrefix(t *testing.T) {
+	o := options(t, "")
+	o.Layout = &Layout{Cluster: "blue"}
+	o.Layout.addManager("192.0.2.6", 0)
+	o.Layout.addServer("192.0.2.7", 0)
+	o.Servers, o.Managers, o.Gateways = 0, 0, 0
+	o.Program = []string{"/bin/sh", "-c", "echo at $PLACE"}
+	o.Prefix = func(n Node) []string { return []string{"/usr/bin/env", "PLACE=" + n.Name + "/" + n.Addr} }
+	c := open(t, o)
+	if err := c.StartNode("server1"); err != nil {
+		t.Fatal(err)
+	}
+	<-c.Ended("server1")
+	said, err := os.ReadFile(filepath.Join(o.Dir, "server1.log"))
+	if want := "at server1/192.0.2.7:19801\n"; err != nil || string(said) != want {
+		t.Errorf("it said %q (%v), want %q", said, err, want)
+	}
+	if _, err := c.AddServer(); err != nil {
+		t.Errorf("add a server elsewhere: %v", err)
+	}
+}
+
 func TestCommandLines(t *testing.T) {
 	l := &Layout{Cluster: "blue"}
 	l.addManager("10.0.0.1", 0)

@@ -58,6 +58,9 @@ func (o *Options) settle() (*Layout, error) {
 		l.addServer(o.Host, l.shift())
 	}
 	o.Cluster = l.Cluster
+	if o.Prefix != nil {
+		return l, nil
+	}
 	return l, l.checkPorts()
 }
 
