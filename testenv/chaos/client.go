@@ -13,8 +13,10 @@ import (
 	"github.com/etolabo/kumofs/testenv"
 )
 
-// redial is the pause after a refused connection.
-const redial = 50 * time.Millisecond
+const (
+	redial      = 50 * time.Millisecond // after a refused connection
+	longSilence = 2 * time.Second       // that is worth a line
+)
 
 // clients work on a few keys through all gateways and write down what happens.
 type clients struct {
@@ -28,9 +30,12 @@ type clients struct {
 	refused  atomic.Int64 // operations of which it is known that nothing was done
 	answered atomic.Int64
 	longest  atomic.Int64 // nanoseconds that an answer took
+	silence  atomic.Int64 // nanoseconds in which nobody was answered
+	heard    atomic.Int64 // when somebody last was
 
-	mu    sync.Mutex
-	wrong []string // answers that no model has: internal errors and the like
+	mu       sync.Mutex
+	silences []string // long times without an answer, for the timeline
+	wrong    []string // answers that no model has: internal errors and the like
 }
 
 func (c *clients) now() int64 { return int64(time.Since(c.began)) }
@@ -169,7 +174,8 @@ func (w *worker) do(o *Op) bool {
 	if err == nil {
 		o.Ret = ret
 		w.answered.Add(1)
-		w.took(ret - o.Call)
+		raise(&w.longest, ret-o.Call)
+		w.hear(ret)
 		if o.Verb == "gets" {
 			w.tokens[o.Key] = o.Token
 		}
@@ -199,9 +205,20 @@ func (w *worker) open(o *Op) {
 	w.history.Add(o)
 }
 
-func (c *clients) took(d int64) {
-	for old := c.longest.Load(); d > old && !c.longest.CompareAndSwap(old, d); {
-		old = c.longest.Load()
+// hear notes an answer, and how long there was none.
+func (c *clients) hear(now int64) {
+	last := c.heard.Swap(now)
+	raise(&c.silence, now-last)
+	if silent := time.Duration(now - last); silent > longSilence {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.silences = append(c.silences, fmt.Sprintf("%9.3f nobody was answered for %s", time.Duration(now).Seconds(), silent.Round(time.Millisecond)))
+	}
+}
+
+func raise(to *atomic.Int64, n int64) {
+	for old := to.Load(); n > old && !to.CompareAndSwap(old, n); {
+		old = to.Load()
 	}
 }
 

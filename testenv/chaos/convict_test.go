@@ -113,7 +113,10 @@ func broken(t *testing.T, edits []edit) string {
 // trial makes one run of a broken build and returns its verdict. What it prints
 // is kept only in its folder.
 func trial(t *testing.T, binary string, seed uint64, isolate bool) string {
-	dir := t.TempDir()
+	dir, err := os.MkdirTemp("", "kumo-convict-")
+	if err != nil {
+		t.Fatal(err)
+	}
 	path := filepath.Join(dir, "result.json")
 	cmd := exec.CommandContext(t.Context(), binary, "-test.run=^TestChaos$", "-test.v", fmt.Sprint("-test.timeout=", convictWithin),
 		fmt.Sprint("-chaos=", convictLasts), fmt.Sprint("-seed=", seed), "-keep="+dir, "-inside="+path)
@@ -124,6 +127,12 @@ func trial(t *testing.T, binary string, seed uint64, isolate bool) string {
 	r, err := chaos.LoadResult(path)
 	if err != nil {
 		return fmt.Sprintf("no result: %v: %v: %.2000s", err, failed, out)
+	}
+	switch r.Verdict {
+	case chaos.NotLinearizable, chaos.Lost, chaos.Resurrected, "":
+		os.RemoveAll(dir)
+	default:
+		t.Logf("what it left is in %s", dir)
 	}
 	if r.Verdict == "" {
 		return "well"

@@ -23,6 +23,7 @@ type Result struct {
 	Refused    int64         `json:"refused"` // operations of which it is known that nothing was done
 	Undecided  int           `json:"undecided"`
 	Longest    time.Duration `json:"longest"` // that an answer took
+	Silence    time.Duration `json:"silence"` // in which nobody was answered
 	Healing    time.Duration `json:"healing"` // from the last nemesis until all was in sync
 	Verdict    string        `json:"verdict"` // "" is well
 	Problems   []string      `json:"problems,omitempty"`
@@ -47,17 +48,17 @@ func (r *Result) Row(date time.Time, commit string) string {
 	if verdict == "" {
 		verdict = "well"
 	}
-	return fmt.Sprintf("| %s | %s | %d | %s | %s | %s | %d | %d | %d | %.1f s | %.1f s | %s |",
+	return fmt.Sprintf("| %s | %s | %d | %s | %s | %s | %d | %d | %d | %.1f s | %.1f s | %.1f s | %s |",
 		date.UTC().Format("2006-01-02 15:04"), commit, r.Seed, r.Shape, r.Duration.Round(time.Second), strings.Join(nemeses, ", "),
-		r.Operations, r.Unknown, r.Undecided, r.Longest.Seconds(), r.Healing.Seconds(), verdict)
+		r.Operations, r.Unknown, r.Undecided, r.Longest.Seconds(), r.Silence.Seconds(), r.Healing.Seconds(), verdict)
 }
 
 const tableHead = `# Chaos
 
-Runs of ` + "`task chaos`" + `: clients on a cluster of real processes, under nemeses drawn from the seed. The nodes are managers + servers + gateways. *Unknown* are writes whose outcome the client was not told, *undecided* keys whose history took too long to check, *longest* is the longest time that an answer took (a minute's SIGSTOP and the death of all servers at once included), *healing* the time from the end of the last nemesis until every copy was in sync.
+Runs of ` + "`task chaos`" + `: clients on a cluster of real processes, under nemeses drawn from the seed. The nodes are managers + servers + gateways. *Unknown* are writes whose outcome the client was not told, *undecided* keys whose history took too long to check, *longest* is the longest time that an answer took (a minute's SIGSTOP and the death of all servers at once included), *silence* the longest time in which no client was answered, *healing* the time from the end of the last nemesis until every copy was in sync.
 
-| date | commit | seed | nodes | lasted | nemeses | operations | unknown | undecided | longest | healing | verdict |
-|---|---|---|---|---|---|---|---|---|---|---|---|
+| date | commit | seed | nodes | lasted | nemeses | operations | unknown | undecided | longest | silence | healing | verdict |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|
 `
 
 // AppendRow adds a row to the table in a file, which is begun if it is not there.
@@ -98,15 +99,15 @@ func LoadResult(path string) (*Result, error) {
 // report tells how the run went, and on failure all that helps to see why.
 func (r *run) report() {
 	res := r.result
-	r.t.Logf("seed %d, %s: %d operations in %s (%.0f/s), %d unknown, %d refused, %d undecided, longest %s, healed after %s: %s",
+	r.t.Logf("seed %d, %s: %d operations in %s (%.0f/s), %d unknown, %d refused, %d undecided, longest %s, silent for %s, healed after %s: %s",
 		res.Seed, res.Shape, res.Operations, res.Duration.Round(time.Millisecond), float64(res.Operations)/res.Duration.Seconds(),
-		res.Unknown, res.Refused, res.Undecided, res.Longest.Round(time.Millisecond), res.Healing.Round(time.Millisecond),
+		res.Unknown, res.Refused, res.Undecided, res.Longest.Round(time.Millisecond), res.Silence.Round(time.Millisecond), res.Healing.Round(time.Millisecond),
 		map[bool]string{true: "well", false: res.Verdict}[res.Verdict == ""])
-	timeline := strings.Join(r.nemeses.timeline, "\n") + "\n"
-	if res.Verdict == "" && !r.t.Failed() {
+	timeline := strings.Join(slices.Sorted(slices.Values(append(r.nemeses.timeline, r.clients.silences...))), "\n") + "\n"
+	r.t.Logf("seed %d; what was done:\n%s", res.Seed, timeline)
+	if res.Verdict == "" && res.Undecided == 0 && !r.t.Failed() {
 		return
 	}
 	r.keep("timeline.txt", timeline)
-	r.t.Logf("seed %d; what was done:\n%s", res.Seed, timeline)
 	r.t.Logf("logs, timeline and histories are in %s", r.o.Dir)
 }

@@ -35,7 +35,7 @@ type Options struct {
 func Defaults(seed uint64) Options {
 	rng := rand.New(rand.NewPCG(seed, 1<<32))
 	return Options{
-		Seed: seed, Duration: time.Minute, Clients: 20, Keys: 32, Rate: 1000, Rotate: 5 * time.Second, Partitions: 32,
+		Seed: seed, Duration: time.Minute, Clients: 32, Keys: 32, Rate: 1600, Rotate: 5 * time.Second, Partitions: 32,
 		Shape: Shape{Managers: 2 + rng.IntN(2), Servers: 3 + rng.IntN(2), Gateways: 2},
 	}
 }
@@ -45,7 +45,8 @@ const (
 	healWithin  = 2 * time.Minute // until all is in sync, once nothing is broken any more
 	afterwards  = 2 * time.Second // that clients go on for
 	auditWithin = time.Minute
-	checkKey    = 20 * time.Second // porcupine, for one key
+	checkKey    = 30 * time.Second // porcupine, for one key
+	checkSome   = 5 * time.Second  // and for a key without some of what is open
 	auditors    = 4
 	checkers    = 2
 	baseKeys    = 400 // that are written once, before the trouble
@@ -72,7 +73,7 @@ func Run(t testing.TB, o Options) *Result {
 	o.Shape.Net = o.Net != nil
 	r := &run{t: t, o: o, result: &Result{Seed: o.Seed, Shape: o.Shape.String(), Nemeses: map[Kind]int{}}}
 	t.Cleanup(func() {
-		if !t.Failed() {
+		if !t.Failed() && r.result.Undecided == 0 {
 			os.RemoveAll(o.Dir)
 		}
 	})
@@ -254,13 +255,11 @@ func (r *run) check() {
 		r.problem("wrong answer", "%s", s)
 	}
 	r.result.Operations, r.result.Unknown, r.result.Refused = c.asked.Load(), c.unknown.Load(), c.refused.Load()
-	r.result.Longest = time.Duration(c.longest.Load())
+	r.result.Longest, r.result.Silence = time.Duration(c.longest.Load()), time.Duration(c.silence.Load())
 	v := Judge(c.history)
 	r.result.Undecided = len(v.Undecided)
-	if r.o.Dir != "" {
-		for _, key := range slices.Concat(v.Illegal, v.Undecided) {
-			r.keep("history-"+key+".txt", Tell(c.history.ops[key]))
-		}
+	for _, key := range slices.Concat(v.Illegal, v.Undecided) {
+		r.keep("history-"+key+".txt", Tell(c.history.ops[key]))
 	}
 	for _, key := range v.Illegal {
 		path := filepath.Join(r.o.Dir, "history-"+key+".html")
