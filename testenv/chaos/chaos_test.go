@@ -1,6 +1,7 @@
 package chaos_test
 
 import (
+	"encoding/json"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -21,6 +22,8 @@ var (
 	seed    = flag.Uint64("seed", 0, "of the first run; the next ones follow. 0 draws one")
 	results = flag.String("results", "", "append a row for each run to this file")
 	keep    = flag.String("keep", "", "where the folders of failed runs are left; by default in the folder for temporary files")
+	leave   = flag.Bool("leave", false, "leave the folders of runs that went well, too")
+	plan    = flag.String("plan", "", "do what this file says, such as a failed run's plan.json, rather than what the seed says")
 	inside  = flag.String("inside", "", "make one run in this process, which has namespaces of its own, and leave the result here")
 )
 
@@ -77,7 +80,7 @@ func apart(t *testing.T, seed uint64, isolate bool) {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), self, "-test.run=^TestChaos$", "-test.v", fmt.Sprint("-test.timeout=", patience),
-		fmt.Sprint("-chaos=", *lasting), fmt.Sprint("-seed=", seed), "-keep="+*keep, "-inside="+path)
+		fmt.Sprint("-chaos=", *lasting), fmt.Sprint("-seed=", seed), "-keep="+*keep, fmt.Sprint("-leave=", *leave), "-plan="+*plan, "-inside="+path)
 	if isolate {
 		chaos.Isolate(cmd)
 	}
@@ -114,12 +117,21 @@ func commit() string {
 // within makes the run.
 func within(t *testing.T) {
 	o := chaos.Defaults(*seed)
-	o.Duration = *lasting
+	o.Duration, o.Leave = *lasting, *leave
 	dir := *keep
 	if dir == "" {
 		dir = os.TempDir()
 	}
 	o.Dir = filepath.Join(dir, fmt.Sprintf("kumo-chaos-%d-%s", *seed, time.Now().Format("150405")))
+	if *plan != "" {
+		text, err := os.ReadFile(*plan)
+		if err == nil {
+			err = json.Unmarshal(text, &o.Plan)
+		}
+		if err != nil {
+			t.Fatalf("read the plan: %v", err)
+		}
+	}
 	switch err := chaos.Inside(); {
 	case err == nil:
 		if o.Net, err = chaos.OpenNetwork(o.Shape); err != nil {

@@ -16,6 +16,11 @@ import (
 const (
 	redial      = 50 * time.Millisecond // after a refused connection
 	longSilence = 2 * time.Second       // that is worth a line
+
+	// crowd bounds how many clients work on a key at a time. While a partition
+	// waits for a primary more of them would gather on its keys than there are
+	// orders to try when the history is checked.
+	crowd = 6
 )
 
 // clients work on a few keys through all gateways and write down what happens.
@@ -24,6 +29,7 @@ type clients struct {
 	gateways []string // addresses
 	began    time.Time
 	history  *History
+	busy     []atomic.Int32 // by number of the key: clients that work on it
 
 	asked    atomic.Int64 // operations that were sent
 	unknown  atomic.Int64 // writes whose outcome nobody knows
@@ -73,8 +79,22 @@ func (w *worker) run(ctx context.Context) {
 			}
 			continue
 		}
-		w.do(w.draw())
+		w.step()
 	}
+}
+
+// step does one operation, on a key that is not crowded.
+func (w *worker) step() {
+	i := w.IntN(w.o.Keys)
+	if w.IntN(4) == 0 {
+		i %= 4 // a few are busier
+	}
+	for w.busy[i].Add(1) > crowd {
+		w.busy[i].Add(-1)
+		i = w.IntN(w.o.Keys)
+	}
+	w.do(w.draw(i))
+	w.busy[i].Add(-1)
 }
 
 func (w *worker) hangUp() {
@@ -98,16 +118,12 @@ func (w *worker) dial() bool {
 }
 
 // draw chooses an operation. Keys change every so often, since the history of a
-// key must stay short; a quarter of them are counters, and a few are busier.
-func (w *worker) draw() *Op {
+// key must stay short; a quarter of them are counters.
+func (w *worker) draw(i int) *Op {
 	epoch := int(time.Since(w.began) / w.o.Rotate)
 	if epoch != w.epoch {
 		w.epoch = epoch
 		clear(w.tokens)
-	}
-	i := w.IntN(w.o.Keys)
-	if w.IntN(4) == 0 {
-		i %= 4
 	}
 	o := &Op{Verb: w.verb(i%4 == 3), Key: fmt.Sprintf("e%d-%d", epoch, i)}
 	w.count++

@@ -105,9 +105,8 @@ func (r *run) report() {
 		map[bool]string{true: "well", false: res.Verdict}[res.Verdict == ""])
 	timeline := strings.Join(slices.Sorted(slices.Values(append(r.nemeses.timeline, r.clients.silences...))), "\n") + "\n"
 	r.t.Logf("seed %d; what was done:\n%s", res.Seed, timeline)
-	if res.Verdict == "" && res.Undecided == 0 && !r.t.Failed() {
-		return
-	}
 	r.keep("timeline.txt", timeline)
-	r.t.Logf("logs, timeline and histories are in %s", r.o.Dir)
+	if res.Verdict != "" || res.Undecided > 0 || r.o.Leave || r.t.Failed() {
+		r.t.Logf("logs, timeline and histories are in %s", r.o.Dir)
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -27,8 +28,10 @@ type Options struct {
 	Rate       int           // operations a second, of all clients together
 	Rotate     time.Duration // until other keys are used
 	Partitions int
-	Dir        string   // for the cluster; kept if the run fails
+	Dir        string   // for the cluster; left if the run fails
+	Leave      bool     // or in any case
 	Net        *Network // nil: nothing is cut
+	Plan       []Event  // nil: drawn from the seed
 }
 
 // Defaults draw the cluster's shape from the seed.
@@ -73,7 +76,7 @@ func Run(t testing.TB, o Options) *Result {
 	o.Shape.Net = o.Net != nil
 	r := &run{t: t, o: o, result: &Result{Seed: o.Seed, Shape: o.Shape.String(), Nemeses: map[Kind]int{}}}
 	t.Cleanup(func() {
-		if !t.Failed() && r.result.Undecided == 0 {
+		if !t.Failed() && r.result.Undecided == 0 && !o.Leave {
 			os.RemoveAll(o.Dir)
 		}
 	})
@@ -85,7 +88,11 @@ func Run(t testing.TB, o Options) *Result {
 	}
 	r.cluster = testenv.New(t, options...)
 	r.cluster.EventuallyWhole()
-	plan := Plan(o.Seed, o.Duration, o.Shape)
+	plan := o.Plan
+	if plan == nil {
+		plan = Plan(o.Seed, o.Duration, o.Shape)
+	}
+	r.keepPlan(plan)
 	for _, e := range plan {
 		r.result.Nemeses[e.Kind]++
 	}
@@ -110,7 +117,7 @@ func (r *run) problem(verdict, format string, args ...any) {
 func (r *run) work(plan []Event) {
 	layout := r.cluster.Layout()
 	began := time.Now()
-	r.clients = &clients{o: &r.o, gateways: layout.Addrs(subjects.RoleGateway), began: began, history: &History{}}
+	r.clients = &clients{o: &r.o, gateways: layout.Addrs(subjects.RoleGateway), began: began, history: &History{}, busy: make([]atomic.Int32, r.o.Keys)}
 	r.nemeses = newNemeses(r.cluster.Cluster, r.o.Net, r.o.Shape, began)
 	ctx, cancel := context.WithCancel(context.Background())
 	var working sync.WaitGroup
@@ -266,6 +273,15 @@ func (r *run) check() {
 		verdict := Explain(c.history.ops[key], r.o.Clients, path)
 		r.problem(verdict, "%s; its history, drawn in %s:\n%s", key, path, Tell(c.history.ops[key]))
 	}
+}
+
+// keepPlan leaves the plan where a shorter one can be made of it by hand.
+func (r *run) keepPlan(plan []Event) {
+	text, err := json.MarshalIndent(plan, "", " ")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.keep("plan.json", string(text))
 }
 
 func (r *run) keep(name, text string) {
