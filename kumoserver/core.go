@@ -209,7 +209,7 @@ func (c *core) part(id ring.Partition) *part {
 	p := &part{id: id}
 	p.machine = replica.New(id, c.s.process(), replica.State{
 		Promised: st.Promised, Outline: st.Outline, Commit: st.Commit,
-		Now: c.now, Granted: int64(c.store.Grant()), Incomplete: st.Incomplete, Cursor: st.Cursor, Unclean: c.s.store.Unclean() && !st.Incomplete,
+		Now: c.now, Granted: int64(c.store.Grant()), Incomplete: st.Incomplete, Cursor: st.Cursor, Unclean: st.Unclean,
 	}, partLog{c.store, id}, c.s.o.Replica)
 	c.parts[id] = p
 	return p

@@ -41,6 +41,11 @@ func (c *core) perform(p *part, e replica.Effect) {
 		err = c.store.Cut(p.id, e.Epoch, e.After)
 	case replica.Reset:
 		err = c.store.Reset(p.id, e.Epoch, e.Base)
+	case replica.Clean:
+		err = c.store.Clean(p.id)
+	case replica.Adopt:
+		c.s.log.Warn("what this copy holds is declared to be all that there is", "partition", p.id)
+		err = c.store.Adopt(p.id)
 	case replica.Install:
 		err = c.store.Range(p.id, e.Range)
 	case replica.ReadRange:

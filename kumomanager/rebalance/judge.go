@@ -11,7 +11,8 @@ import (
 // alone while the managers hear the members that it calls silent may itself be
 // the one that is cut off or slow, so the lead moves to one of them, and nobody
 // is left out yet: a copy fewer would be a high price for a slow moment. Only if
-// that one says the same is it believed (rule R7). Whether the epoch still fits
+// that one says the same is it believed (rule R7), or if those who are left out
+// want to be: then it has heard them, too. Whether the epoch still fits
 // is left to the table.
 func Judge(v View, from ring.Process, c ring.Change) (_ ring.Change, why string) {
 	if int(c.Partition) >= v.Table.Size() {
@@ -40,11 +41,11 @@ func Judge(v View, from ring.Process, c ring.Change) (_ ring.Change, why string)
 			return c, "node " + id.String() + " is not wished as a copy"
 		}
 	}
-	c.By, c.Loss = from, false
+	c.By, c.Loss, c.Whole = from, false, false
 	heard := filter(old.ISR, func(id ring.NodeID) bool {
 		return !slices.Contains(c.ISR, id) && v.up(id) && !slices.Contains(old.Unclean, id)
 	})
-	if len(c.ISR) == 1 && c.Primary == from && len(heard) > 0 && !old.Disputed {
+	if len(c.ISR) == 1 && c.Primary == from && len(heard) > 0 && !old.Disputed && !c.Told {
 		return moveAway(v, old, c, heard), ""
 	}
 	return c, ""

@@ -42,6 +42,10 @@ func (r *Replica) epochStart(m *subjects.EpochStart) {
 	default:
 		r.cut(m.Epoch, shared)
 	}
+	if ok && r.unclean {
+		r.unclean = false
+		r.emit(Clean{})
+	}
 	rep.Header = r.header()
 	rep.Outline = slices.Clone(r.outline)
 	rep.Incomplete, rep.Cursor = r.incomplete, r.cursor
@@ -55,7 +59,11 @@ func (r *Replica) epochStart(m *subjects.EpochStart) {
 // it wrote the message.
 func (r *Replica) shared(m *subjects.EpochStart) (_ subjects.Version, ok bool) {
 	switch {
-	case r.unclean:
+	case r.damaged:
+		return subjects.Version{}, false
+	case r.unclean && (m.Epoch == r.promised || !slices.Contains(m.Learners, r.self.Store)):
+		// Only a later epoch that it is a learner of owes nothing to what it
+		// acknowledged; then what is left of its log is as good as any prefix.
 		return subjects.Version{}, false
 	case r.tail.Epoch == m.Epoch:
 		return r.tail, true
@@ -88,7 +96,8 @@ func (r *Replica) reset(e ring.Epoch, base subjects.Version) {
 	r.promised = max(r.promised, e)
 	r.outline = subjects.Outline{base}
 	r.tail, r.commit, r.durable = base, base.Seq, base.Seq
-	r.incomplete, r.cursor, r.unclean, r.faulty = true, nil, false, false
+	r.incomplete, r.cursor = true, nil
+	r.unclean, r.damaged, r.faulty = false, false, false
 	r.emit(Reset{e, base})
 }
 

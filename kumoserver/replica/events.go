@@ -68,6 +68,11 @@ type Died struct {
 	Now     int64
 }
 
+// Damaged says that the copy lacks something that it should hold: a stored
+// record cannot be read. The copy gives way to the others, which give it back;
+// the only one in sync goes on with what it has.
+type Damaged struct{ Now int64 }
+
 // Logged says that the log to this entry is as durable as the sync mode says.
 type Logged struct{ Tail subjects.Version }
 
@@ -116,6 +121,14 @@ type Reset struct {
 	Epoch ring.Epoch
 	Base  subjects.Version
 }
+
+// Clean says that the copy, which may have lost what it acknowledged, was taken
+// out of the in-sync set and goes on from what it has.
+type Clean struct{}
+
+// Adopt declares that what the copy holds is all that there is: it is whole and
+// clean from now on.
+type Adopt struct{}
 
 // Install replaces a range of keys.
 type Install struct{ *subjects.Range }

@@ -32,8 +32,11 @@ func (r *Replica) propose(ev *Propose) {
 	}
 	cur, found, open, err := r.newest(w.Key)
 	if err != nil {
-		r.answer(ev.ID, subjects.StatusCorrupt)
-		return
+		if !blind(w) {
+			r.answer(ev.ID, r.unreadable())
+			return
+		}
+		found = true
 	}
 	expired := found && over(cur.Expiry, clock)
 	e, reply := judge(w, cur, found && !expired, clock)
@@ -107,7 +110,7 @@ func (r *Replica) expire(ev *Expire) {
 	gone := subjects.Reply{Status: subjects.StatusNotFound, Epoch: l.epoch}
 	switch {
 	case err != nil:
-		r.answer(ev.ID, subjects.StatusCorrupt)
+		r.answer(ev.ID, r.unreadable())
 	case found && over(cur.Expiry, clock):
 		e := &subjects.Entry{Kind: subjects.EntryDelete, Key: ev.Key}
 		l.prepare(r, ev.ID, e, gone, clock, &subjects.Write{})
@@ -133,6 +136,21 @@ func (r *Replica) newest(key []byte) (rec subjects.Record, found, open bool, err
 	}
 	rec, found, err = r.log.Get(key)
 	return rec, found, false, err
+}
+
+// blind reports whether the result of a write does not depend on the value that
+// there was, so that it mends a record that cannot be read.
+func blind(w *subjects.Write) bool {
+	return w.Cas == 0 && (w.Verb == subjects.VerbSet || w.Verb == subjects.VerbDelete)
+}
+
+// unreadable is the answer where a stored record is damaged: another copy may
+// have it, and will soon lead.
+func (r *Replica) unreadable() subjects.Status {
+	if len(r.able()) > 0 {
+		return subjects.StatusRetry
+	}
+	return subjects.StatusCorrupt
 }
 
 // prepare makes e the newest entry of the log. The reply waits for its commit.

@@ -52,9 +52,7 @@ func (r *Replica) takeLead() {
 		return // something newer is already promised; the ring will say so
 	}
 	old := r.lead
-	// Where acknowledged writes may be lost in any case, the managers have chosen
-	// what becomes the truth.
-	if r.incomplete || r.unclean && len(r.config.ISR) > 1 && !r.config.Loss {
+	if !r.mayLead() {
 		r.stepDown()
 		r.handOver()
 		return
@@ -97,23 +95,6 @@ func (r *Replica) takeLead() {
 		}
 	}
 	l.advance(r)
-}
-
-// handOver asks for another primary, since this copy must not lead: each time
-// for the next that may, since one may be down.
-func (r *Replica) handOver() {
-	r.handed = r.now
-	rest := slices.DeleteFunc(slices.Clone(r.config.ISR), func(id ring.NodeID) bool { return id == r.self.Store })
-	able := slices.DeleteFunc(slices.Clone(rest), func(id ring.NodeID) bool { return slices.Contains(r.config.Unclean, id) })
-	if len(able) == 0 {
-		r.emit(Fault{"no copy in sync is whole"})
-		return
-	}
-	r.handedTo++
-	r.emit(Ask{ring.Change{
-		Partition: r.p, Epoch: r.config.Epoch, Primary: ring.Process{Store: able[r.handedTo%len(able)]}, ISR: rest,
-		Learners: r.config.Learners, By: r.self, Reason: "the primary's copy is not whole",
-	}})
 }
 
 // prepared notes an entry that is in the log and not committed.
@@ -213,6 +194,9 @@ func (l *lead) tick(r *Replica) {
 		l.askLease(r, p)
 		l.consider(r, p)
 	}
+	if r.damaged && r.now-r.handed >= r.o.AskAgain && len(r.able()) > 0 {
+		r.handOver()
+	}
 	l.reconfigure(r)
 	l.overdue(r)
 	l.advance(r)
@@ -222,13 +206,18 @@ func (l *lead) tick(r *Replica) {
 // behaviour calls for, until the epoch moves.
 func (l *lead) reconfigure(r *Replica) {
 	c := ring.Change{Partition: r.p, Epoch: l.epoch, Primary: r.self, By: r.self}
+	told := true
 	for _, id := range r.config.ISR {
 		if p := l.peer(id); p == nil || !p.silent {
 			c.ISR = append(c.ISR, id)
 		} else {
 			c.Reason = "a replica is silent"
+			if told = told && p.fault; told {
+				c.Reason = "a replica's copy cannot go on"
+			}
 		}
 	}
+	c.Told = told && len(c.ISR) < len(r.config.ISR)
 	for _, id := range r.config.Learners {
 		switch p := l.peer(id); {
 		case p.joining && !r.bound() && p.complete && p.match >= p.joinAt && p.state == replicating && !p.silent:

@@ -2,6 +2,7 @@ package replica_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -18,6 +19,7 @@ type memory struct {
 	entries []*subjects.Entry
 	data    map[string]subjects.Record
 	past    subjects.Sessions
+	bad     map[string]bool // keys whose records cannot be read
 }
 
 // newMemory makes a store with a log of this outline, in which entry n puts
@@ -69,6 +71,13 @@ func (m *memory) do(t *testing.T, e replica.Effect) {
 	case replica.Reset:
 		*m = memory{base: e.Base, data: map[string]subjects.Record{}}
 		m.state = replica.State{Promised: e.Epoch, Outline: subjects.Outline{e.Base}, Commit: e.Base.Seq, Incomplete: true}
+	case replica.Clean:
+		m.state.Unclean = false
+	case replica.Adopt:
+		if len(m.state.Outline) == 0 {
+			m.state.Outline = subjects.Outline{{}}
+		}
+		m.state.Incomplete, m.state.Cursor, m.state.Unclean = false, nil, false
 	case replica.Install:
 		m.state.Incomplete, m.state.Cursor = !e.Last, bytes.Clone(e.To)
 		for _, r := range e.Records {
@@ -116,6 +125,9 @@ func (m *memory) Entries(from uint64, maxBytes int) ([]*subjects.Entry, bool) {
 
 // Get is part of replica.Log.
 func (m *memory) Get(key []byte) (subjects.Record, bool, error) {
+	if m.bad[string(key)] {
+		return subjects.Record{}, false, errors.New("damaged")
+	}
 	r, ok := m.data[string(key)]
 	return r, ok, nil
 }

@@ -31,6 +31,7 @@ type peer struct {
 	sentAt  int64 // when the newest unanswered message went
 	waiting int64 // since when something is unanswered; 0: nothing is
 	silent  bool
+	fault   bool // it said that its copy cannot go on
 
 	lease      int64 // until when it lets this process read
 	leaseAsked int64 // when it was last asked for one
@@ -80,11 +81,14 @@ func (r *Replica) epochReply(m *subjects.EpochReply) {
 		return
 	}
 	p.heard()
+	// It has promised this epoch, and so stopped if it led one before; an earlier
+	// process of its store is gone.
+	r.release(func(g grant) bool { return g.to.Store == p.id })
 	tail := m.Outline.Tail()
 	whole := m.Answer == subjects.AnswerOK && r.outline.Holds(tail) && l.reaches(r, tail.Seq)
 	switch counts := !p.learner || slices.Contains(l.asked, p.id); {
 	case counts && (!whole || m.Incomplete):
-		p.silent = true // not in sync, whatever it was: a configuration without it
+		p.silent, p.fault = true, true // not in sync, whatever it was: a configuration without it
 		return
 	case !whole:
 		l.restart(r, p)
@@ -92,13 +96,10 @@ func (r *Replica) epochReply(m *subjects.EpochReply) {
 	case tail.Seq < p.base.Seq:
 		return // from before it was told to begin anew
 	}
-	p.restart = false
+	p.restart, p.fault = false, false
 	p.boot, p.state = m.From.Boot, replicating
 	p.match, p.next, p.bytes, p.told, p.knows = tail.Seq, tail.Seq+1, 0, 0, m.Commit
 	p.complete, p.cursor, p.reading = !m.Incomplete, bytes.Clone(m.Cursor), false
-	// It has promised this epoch, and so stopped if it led one before; an earlier
-	// process of its store is gone.
-	r.release(func(g grant) bool { return g.to.Store == p.id })
 	p.leaseAsked = 0
 	l.askLease(r, p)
 	l.advance(r)

@@ -27,8 +27,9 @@ type State struct {
 	// Now is when the process begins, and Granted for how long from then on what
 	// one before it granted may bind; 0 is as long as this one grants.
 	Now, Granted int64
-	// Unclean stores may have lost entries that they acknowledged; they
-	// promise, grant and lead nothing until they were copied anew.
+	// Unclean copies may have lost entries that they acknowledged; they grant,
+	// acknowledge and lead nothing until a later configuration has them as
+	// learners.
 	Unclean bool
 }
 
@@ -109,6 +110,7 @@ type Replica struct {
 	incomplete bool
 	cursor     []byte
 	unclean    bool
+	damaged    bool  // a stored record cannot be read
 	clock      int64 // of the partition at clockAt, from the log, Unix milliseconds
 	clockAt    int64
 
@@ -119,8 +121,9 @@ type Replica struct {
 	ack    bool         // a PrepareReply is due at the end of the turn
 
 	grants    []grant
-	handed    int64 // when another primary was last asked for
-	handedTo  int   // how many were
+	handed    int64      // when another primary was last asked for
+	handedTo  int        // how many were
+	faulted   ring.Epoch // of the configuration for which a Fault was told
 	saidHello int64
 	now       int64
 	ticked    int64 // the last tick
@@ -173,6 +176,9 @@ func (r *Replica) Step(ev Event) []Effect {
 	case Died:
 		r.now = ev.Now
 		r.died(ev.Process)
+	case Damaged:
+		r.now = ev.Now
+		r.hurt()
 	case Receive:
 		r.now = ev.Now
 		r.receive(ev.Msg)
@@ -329,12 +335,17 @@ type Status struct {
 	Leading    bool
 	Serving    bool
 	Incomplete bool
+	Unclean    bool
+	Damaged    bool
 	Waiting    int // operations that wait for their commit
 }
 
 // Status returns a view for status pages and checks.
 func (r *Replica) Status() Status {
-	s := Status{Promised: r.promised, Config: r.config, Tail: r.tail, Commit: r.commit, Incomplete: r.incomplete}
+	s := Status{
+		Promised: r.promised, Config: r.config, Tail: r.tail, Commit: r.commit,
+		Incomplete: r.incomplete, Unclean: r.unclean, Damaged: r.damaged,
+	}
 	if r.lead != nil {
 		s.Leading, s.Serving, s.Waiting = true, r.lead.serving, len(r.lead.ops)
 	}

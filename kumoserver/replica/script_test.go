@@ -101,7 +101,17 @@ func (s *script) line(line string) (effects []string) {
 		return nil
 	case "status":
 		st := s.m.Status()
-		return []string{fmt.Sprintf("promised %d tail %s commit %d leading %v serving %v incomplete %v waiting %d", st.Promised, st.Tail, st.Commit, st.Leading, st.Serving, st.Incomplete, st.Waiting)}
+		line := fmt.Sprintf("promised %d tail %s commit %d leading %v serving %v incomplete %v waiting %d", st.Promised, st.Tail, st.Commit, st.Leading, st.Serving, st.Incomplete, st.Waiting)
+		if st.Unclean {
+			line += " unclean"
+		}
+		if st.Damaged {
+			line += " damaged"
+		}
+		return []string{line}
+	case "flip": // a stored record
+		s.store.bad = map[string]bool{s.args.text("key"): true}
+		return nil
 	case "trim":
 		s.store.trim(s.args.number("to"))
 		return nil
@@ -147,12 +157,14 @@ func (s *script) begin() {
 		s.store = newMemory(s.self, outline)
 		s.store.state.Promised = ring.Epoch(a.number("promised"))
 		s.store.state.Commit = a.number("commit")
-		if a.has("incomplete") {
+		if a.has("incomplete") && outline == nil {
 			s.store.state.Outline = nil
 		}
 		s.store.state.Incomplete, s.store.state.Unclean = a.has("incomplete"), a.has("unclean")
-		for seq := uint64(1); seq <= s.store.state.Commit; seq++ {
-			s.store.apply(s.store.entries[seq-1])
+		for _, e := range s.store.entries {
+			if e.Version.Seq <= s.store.state.Commit {
+				s.store.apply(e)
+			}
 		}
 	}
 	o := s.options
@@ -174,7 +186,7 @@ func (s *script) event(kind string) replica.Event {
 	a := s.args
 	switch kind {
 	case "configure":
-		return replica.Configure{Config: ring.Config{Epoch: ring.Epoch(a.number("e")), Primary: a.process("primary"), ISR: a.nodes("isr"), Learners: a.nodes("learners"), Unclean: a.nodes("uncleans"), Loss: a.has("loss")}, Now: s.now}
+		return replica.Configure{Config: ring.Config{Epoch: ring.Epoch(a.number("e")), Primary: a.process("primary"), ISR: a.nodes("isr"), Learners: a.nodes("learners"), Unclean: a.nodes("uncleans"), Forced: a.has("forced"), Target: a.nodes("target")}, Now: s.now}
 	case "propose":
 		return s.propose()
 	case "expire":
@@ -189,6 +201,8 @@ func (s *script) event(kind string) replica.Event {
 		return replica.Granted{From: a.process("by"), Epoch: ring.Epoch(a.number("e")), Sent: s.now - int64(a.number("ago"))*1e6, Length: length, Now: s.now}
 	case "confirm":
 		return &replica.Confirm{ID: a.number("id"), Epoch: ring.Epoch(a.number("e")), Reply: subjects.Reply{Status: subjects.StatusOK, Value: []byte(a.text("value"))}, Now: s.now}
+	case "damaged":
+		return replica.Damaged{Now: s.now}
 	case "died":
 		return replica.Died{Process: a.process("by"), Now: s.now}
 	case "logged":

@@ -89,6 +89,7 @@ type partMeta struct {
 	outline    subjects.Outline // of the log through applied
 	incomplete bool
 	lost       bool
+	unclean    bool
 	cursor     []byte
 	sessions   []byte // subjects.Sessions, folded through applied or beyond
 	items      int64
@@ -104,6 +105,7 @@ const (
 	flagIncomplete = 1 << 0
 	flagLost       = 1 << 1
 	flagTorn       = 1 << 2
+	flagUnclean    = 1 << 3
 )
 
 func (m *partMeta) encode() []byte {
@@ -111,7 +113,7 @@ func (m *partMeta) encode() []byte {
 	for _, f := range []struct {
 		on  bool
 		bit byte
-	}{{m.incomplete, flagIncomplete}, {m.lost, flagLost}, {m.torn, flagTorn}} {
+	}{{m.incomplete, flagIncomplete}, {m.lost, flagLost}, {m.torn, flagTorn}, {m.unclean, flagUnclean}} {
 		if f.on {
 			flags |= f.bit
 		}
@@ -137,7 +139,8 @@ func (m *partMeta) decode(b []byte) error {
 	if !ok || len(b) < 2 || b[0] != metaVersion {
 		return fmt.Errorf("state of a copy: %w", ErrDamaged)
 	}
-	m.incomplete, m.lost, m.torn = b[1]&flagIncomplete != 0, b[1]&flagLost != 0, b[1]&flagTorn != 0
+	m.incomplete, m.lost = b[1]&flagIncomplete != 0, b[1]&flagLost != 0
+	m.torn, m.unclean = b[1]&flagTorn != 0, b[1]&flagUnclean != 0
 	r := numbers{b: b[2:]}
 	m.promised = ring.Epoch(r.uint())
 	m.applied = r.version()

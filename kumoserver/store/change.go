@@ -143,6 +143,40 @@ func (s *Store) Drop(id ring.Partition) error {
 	return nil
 }
 
+// Clean says that a copy that may lack what it acknowledged owes nothing any
+// more: a later configuration goes on from what it has.
+func (s *Store) Clean(id ring.Partition) error {
+	return s.settle(id, recClean, func(p *part) { p.unclean = false })
+}
+
+// Adopt declares that what a copy holds is all that there is: it is whole and
+// clean, and empty if it was lost.
+func (s *Store) Adopt(id ring.Partition) error { return s.settle(id, recAdopt, (*part).adopt) }
+
+// settle changes what is said of a copy, in one record.
+func (s *Store) settle(id ring.Partition, kind recordKind, change func(*part)) error {
+	if int(id) >= len(s.parts) {
+		return fmt.Errorf("settle %d: %w", id, subjects.ErrMalformed)
+	}
+	p := s.make(id)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	// As for Range: an entry that did not reach its key here must not when
+	// recovery does it again.
+	if p.commitDirty {
+		if err := s.record(p, recCommits, binary.AppendUvarint(s.body(p), p.commit.Seq)); err != nil {
+			return err
+		}
+	}
+	if err := s.record(p, kind, s.body(p)); err != nil {
+		return err
+	}
+	change(p)
+	s.must = true
+	s.applier.arm()
+	return nil
+}
+
 // Commit makes the entries through seq visible; they go to bbolt later. On an
 // incomplete copy entries of keys behind the cursor stay in the log only.
 func (s *Store) Commit(id ring.Partition, seq uint64) {

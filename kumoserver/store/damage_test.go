@@ -6,9 +6,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/etolabo/kumofs/subjects"
 	"github.com/etolabo/kumofs/subjects/ring"
@@ -137,21 +139,21 @@ func TestHoleInLog(t *testing.T) {
 	f.Close()
 	s = open(t, o)
 	st := s.State(2)
-	if !s.Unclean() || st.Tail.Seq >= 60 || st.Tail.Seq < 30 {
-		t.Fatalf("unclean %v, %+v", s.Unclean(), st)
+	if !isUnclean(s) || st.Tail.Seq >= 60 || st.Tail.Seq < 30 {
+		t.Fatalf("%+v", st)
 	}
 	m = &maker{p: 2, e: 1, tail: st.Tail}
 	m.put(t, s, "more", "v")
 	flush(t, s)
 	s.CloseHard()
 	s = open(t, o)
-	if got := s.State(2).Tail.Seq; got != st.Tail.Seq+1 || !s.Unclean() {
+	if got := s.State(2).Tail.Seq; got != st.Tail.Seq+1 || !isUnclean(s) {
 		t.Fatalf("tail %d, unclean %v", got, s.Unclean())
 	}
-	if err := s.SetClean(); err != nil || s.Unclean() {
-		t.Fatal(err)
-	}
 }
+
+// isUnclean reports whether partition 2, which the tests write to, is.
+func isUnclean(s *Store) bool { return slices.Contains(s.Unclean(), 2) && s.State(2).Unclean }
 
 func TestUnclean(t *testing.T) {
 	for _, c := range []struct {
@@ -169,6 +171,9 @@ func TestUnclean(t *testing.T) {
 		o := small(t.TempDir())
 		o.Sync = c.mode
 		s := open(t, o)
+		m := &maker{p: 2, e: 1}
+		m.put(t, s, "a", "b")
+		flush(t, s)
 		if c.clean {
 			s.Close()
 		} else {
@@ -177,10 +182,114 @@ func TestUnclean(t *testing.T) {
 		o.OSBoot = c.boot
 		for range 2 { // it stays
 			s = open(t, o)
-			if s.Unclean() != c.want {
+			if isUnclean(s) != c.want || s.State(3).Unclean {
 				t.Errorf("%+v: unclean %v", c, s.Unclean())
 			}
 			s.Close()
+		}
+	}
+}
+
+// An unclean copy becomes clean by itself alone, for good, and is so in the
+// file as well as in the log.
+func TestUncleanEnds(t *testing.T) {
+	for name, end := range map[string]func(*Store) error{
+		"clean": func(s *Store) error { return s.Clean(2) },
+		"adopt": func(s *Store) error { return s.Adopt(2) },
+		"reset": func(s *Store) error { return s.Reset(2, 9, subjects.Version{Epoch: 8, Seq: 80}) },
+		"drop":  func(s *Store) error { return s.Drop(2) },
+	} {
+		for _, how := range []string{"log", "file"} {
+			t.Run(name+" in the "+how, func(t *testing.T) {
+				o := small(t.TempDir())
+				if how == "log" {
+					o.ApplyAfter = time.Hour
+				}
+				s := open(t, o)
+				for p := ring.Partition(2); p < 4; p++ {
+					m := &maker{p: p, e: 1}
+					m.put(t, s, "a", "b")
+				}
+				flush(t, s)
+				s.CloseHard()
+				o.OSBoot = "boot-2"
+				s = open(t, o)
+				if got := s.Unclean(); !slices.Equal(got, []ring.Partition{2, 3}) {
+					t.Fatalf("unclean: %v", got)
+				}
+				if how == "file" {
+					eventually(t, "applied", func() bool { return s.part(2).stored.unclean })
+				}
+				if err := end(s); err != nil {
+					t.Fatal(err)
+				}
+				flush(t, s)
+				for range 2 {
+					if got := s.Unclean(); !slices.Equal(got, []ring.Partition{3}) {
+						t.Fatalf("unclean: %v", got)
+					}
+					s.CloseHard()
+					s = open(t, o)
+				}
+			})
+		}
+	}
+}
+
+// A copy that is lost, or not complete, is made the truth: what there is, stays,
+// and it can be written to.
+func TestAdopt(t *testing.T) {
+	for _, lost := range []bool{true, false} {
+		o := small(t.TempDir())
+		s := open(t, o)
+		m := &maker{p: 2, e: 1}
+		if lost {
+			m.put(t, s, "a", "b")
+			flush(t, s)
+			s.Close()
+			os.Remove(filepath.Join(o.Dir, dataName))
+			s = open(t, o)
+			m.tail = subjects.Version{}
+		} else {
+			m.tail = subjects.Version{Epoch: 1, Seq: 7}
+			if err := s.Reset(2, 1, m.tail); err != nil {
+				t.Fatal(err)
+			}
+			r := &subjects.Range{Header: subjects.Header{Partition: 2}, To: []byte("m"), Through: 7, Records: []subjects.Record{{Key: []byte("kept"), Value: []byte("v")}}}
+			if err := s.Range(2, r); err != nil {
+				t.Fatal(err)
+			}
+			m.put(t, s, "not reached", "v")
+			s.Commit(2, 8)
+		}
+		if st := s.State(2); !st.Incomplete {
+			t.Fatalf("%+v", st)
+		}
+		if err := s.Adopt(2); err != nil {
+			t.Fatal(err)
+		}
+		m.e = 5
+		m.put(t, s, "z", "new")
+		flush(t, s)
+		s.Commit(2, m.tail.Seq)
+		for _, hard := range []bool{true, false, true} {
+			st := s.State(2)
+			if st.Incomplete || st.Unclean || st.Tail != m.tail || len(s.Unclean()) > 0 {
+				t.Fatalf("%+v", st)
+			}
+			want(t, s, 2, "a", "")
+			want(t, s, 2, "not reached", "")
+			want(t, s, 2, "z", "new")
+			if !lost {
+				want(t, s, 2, "kept", "v")
+			}
+			if hard {
+				s.CloseHard()
+			} else {
+				s.Close()
+			}
+			s = open(t, o)
+			s.Commit(2, m.tail.Seq)
 		}
 	}
 }
@@ -238,11 +347,13 @@ func TestDamagedData(t *testing.T) {
 				t.Fatal(s.Damaged())
 			}
 			giveBack(t, s)
-			s.CloseHard()
-			s = open(t, o)
-			want(t, s, 2, "a", "b")
-			if st := s.State(2); st.Incomplete || st.Promised != 6 {
-				t.Fatalf("%+v", st)
+			for _, end := range []func(*Store){(*Store).CloseHard, func(s *Store) { s.Close() }} {
+				end(s)
+				s = open(t, o)
+				want(t, s, 2, "a", "b")
+				if st := s.State(2); st.Incomplete || st.Promised != 6 {
+					t.Fatalf("%+v", st)
+				}
 			}
 		})
 	}
@@ -372,8 +483,18 @@ func TestFailedSync(t *testing.T) {
 	if err := s.Close(); err == nil {
 		t.Fatal("closed cleanly")
 	}
-	if s = open(t, small(o.Dir)); !s.Unclean() {
-		t.Fatal("clean after a failed sync")
+	path := segmentPath(filepath.Join(o.Dir, logDir), 1)
+	before, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s = open(t, small(o.Dir)); !isUnclean(s) || s.State(2).Tail.Seq != 1 {
+		t.Fatalf("%+v after a failed sync", s.State(2))
+	}
+	// What the kernel shows of the file need not be on the disk: it was written
+	// once more.
+	if after, err := os.Stat(path); err != nil || os.SameFile(before, after) {
+		t.Fatalf("the log was not written again: %v", err)
 	}
 }
 
@@ -407,8 +528,8 @@ func TestFailedWrite(t *testing.T) {
 		t.Fatal("closed cleanly")
 	}
 	s = open(t, small(o.Dir))
-	if st := s.State(2); st.Tail.Seq != 1 || s.Unclean() {
-		t.Fatalf("%+v %v", st, s.Unclean())
+	if st := s.State(2); st.Tail.Seq != 1 || !st.Unclean {
+		t.Fatalf("%+v", st)
 	}
 }
 

@@ -38,8 +38,10 @@ type run struct {
 	OSBoot string `json:"os_boot"`
 	Sync   string `json:"sync"`
 	Clean  bool   `json:"clean"`
-	// Unclean stays until SetClean: the log may lack entries that this store has
-	// acknowledged.
+	// Unclean: a write or sync failed, or what is found at the next start tells
+	// that something is missing. The log may lack entries that this store has
+	// acknowledged, and what can be read of it need not be on the disk. It stays
+	// until the copies themselves say so.
 	Unclean bool `json:"unclean,omitempty"`
 	// Grant is how long what a process of this store grants may bind, in
 	// nanoseconds: the longest that may still be out.
@@ -172,9 +174,9 @@ func (d *disk) saveJSON(path string, v any) error {
 
 // judgeRun tells whether what the last process left may lack entries that it
 // acknowledged: the machine stopped, and not all was on disk.
-func judgeRun(last run, found bool, boot string) bool {
-	if !found || last.Unclean {
-		return last.Unclean
+func judgeRun(last run, found, ready bool, boot string) bool {
+	if !found {
+		return ready // the note of a store that was in use is gone
 	}
-	return !last.Clean && last.OSBoot != boot && last.Sync != SyncAlways.String()
+	return last.Unclean || !last.Clean && last.OSBoot != boot && last.Sync != SyncAlways.String()
 }

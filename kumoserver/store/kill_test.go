@@ -73,7 +73,7 @@ func TestKill(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if s.Unclean() {
+		if len(s.Unclean()) > 0 {
 			t.Errorf("unclean: %v", s.Damaged())
 		}
 		for p := range ring.Partition(killPartitions) {

@@ -171,6 +171,15 @@ func (m *modelTest) reset(t *rapid.T) {
 	*c = copyModel{promised: epoch, outline: subjects.Outline{base}, tail: base, base: base, commit: base.Seq, incomplete: true, vals: map[string]string{}}
 }
 
+// adopt makes what there is all that there is.
+func (m *modelTest) adopt(t *rapid.T) {
+	p, c := m.copyOf(t)
+	if err := m.s.Adopt(p); err != nil {
+		t.Fatal(err)
+	}
+	c.incomplete, c.cursor = false, ""
+}
+
 func (m *modelTest) rangeIn(t *rapid.T) {
 	p, c := m.copyOf(t)
 	r := &subjects.Range{Header: subjects.Header{Partition: p}, From: []byte(c.cursor)}
@@ -272,7 +281,7 @@ func (m *modelTest) reopen(t *rapid.T) {
 	if m.s, err = Open(m.o); err != nil {
 		t.Fatal(err)
 	}
-	if m.s.Unclean() || len(m.s.Damaged()) > 0 {
+	if len(m.s.Unclean()) > 0 || len(m.s.Damaged()) > 0 {
 		t.Fatalf("unclean %v, damaged %v", m.s.Unclean(), m.s.Damaged())
 	}
 	for p, c := range m.now {
@@ -367,7 +376,7 @@ func TestModel(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"": m.check, "append": m.append, "append more": m.append, "commit": m.commit, "commit more": m.commit,
 			"flush": m.flush, "flush again": m.flush, "promise": m.promise, "cut": m.cut, "reset": m.reset, "range": m.rangeIn,
-			"range more": m.rangeIn, "drop": m.drop, "settle": m.settle, "crash": m.crash, "crash again": m.crash, "stop": m.stop,
+			"range more": m.rangeIn, "drop": m.drop, "adopt": m.adopt, "settle": m.settle, "crash": m.crash, "crash again": m.crash, "stop": m.stop,
 		})
 		if err := m.s.Close(); err != nil {
 			t.Fatal(err)

@@ -43,7 +43,7 @@ func Open(o Options) (_ *Store, err error) {
 	if err = os.MkdirAll(filepath.Join(o.Dir, logDir), 0o700); err != nil {
 		return nil, err
 	}
-	r := &recovery{s: s}
+	r := &recovery{s: s, rewrite: last.Unclean}
 	if err = r.openData(); err != nil {
 		return nil, fmt.Errorf("open %s: %w", filepath.Join(o.Dir, dataName), err)
 	}
@@ -54,7 +54,7 @@ func Open(o Options) (_ *Store, err error) {
 		OSBoot: o.OSBoot, Sync: o.Sync.String(),
 		// What a dying machine leaves may look like anything; with a synced log
 		// none of it was acknowledged.
-		Unclean: judgeRun(last, found, o.OSBoot) || r.missing ||
+		Unclean: judgeRun(last, found, s.identity.Ready, o.OSBoot) || r.missing ||
 			found && r.torn && (last.Clean || r.rotten && last.OSBoot == o.OSBoot),
 		Grant: max(last.Grant, int64(o.Grant)),
 	}
@@ -82,21 +82,8 @@ func (s *Store) begin(r *recovery) error {
 	}
 	r.segs = nil
 	s.commitsFrom = s.wal.end.Load()
-	for _, p := range r.lost {
-		p.mu.Lock()
-		err := s.record(p, recLost, s.body(p))
-		p.mu.Unlock()
-		if err != nil {
-			return err
-		}
-	}
-	if len(r.lost) > 0 {
-		if _, err := s.wal.flush(); err != nil {
-			return err
-		}
-		if err := s.wal.waitSynced(s.wal.end.Load()); err != nil {
-			return err
-		}
+	if err := s.recordState(r.lost); err != nil {
+		return err
 	}
 	s.applier.arm()
 	if s.identity.Ready {
@@ -104,6 +91,45 @@ func (s *Store) begin(r *recovery) error {
 	}
 	s.identity.Ready = true
 	return s.opts.disk.saveJSON(filepath.Join(s.opts.Dir, identityName), s.identity)
+}
+
+// recordState writes down, for good, what Open found of the copies: those that
+// are lost, and that all may lack what was acknowledged.
+func (s *Store) recordState(lost []*part) error {
+	for _, p := range lost {
+		if err := s.recordLocked(p, recLost); err != nil {
+			return err
+		}
+	}
+	if s.run.Unclean {
+		for _, p := range s.snapshotParts() {
+			if err := s.recordLocked(p, recUnclean); err != nil {
+				return err
+			}
+		}
+	}
+	if len(lost) == 0 && !s.run.Unclean {
+		return nil
+	}
+	if _, err := s.wal.flush(); err != nil {
+		return err
+	}
+	if err := s.wal.waitSynced(s.wal.end.Load()); err != nil {
+		return err
+	}
+	s.idMu.Lock()
+	defer s.idMu.Unlock()
+	s.run.Unclean = false // from now on the copies say so
+	return s.opts.disk.saveJSON(filepath.Join(s.opts.Dir, runName), s.run)
+}
+
+func (s *Store) recordLocked(p *part, kind recordKind) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if kind == recUnclean {
+		p.unclean = true
+	}
+	return s.record(p, kind, s.body(p))
 }
 
 // note records damage.

@@ -26,6 +26,8 @@ type part struct {
 	incomplete bool
 	cursor     []byte
 	lost       bool
+	// unclean copies may lack entries that they acknowledged.
+	unclean bool
 	// gen changes when the copy is replaced as a whole.
 	gen uint64
 
@@ -116,7 +118,7 @@ func (p *part) held() int64 { return p.log.bytes + p.extra }
 func (p *part) fresh() {
 	p.outline = subjects.Outline{{}}
 	p.tail, p.base, p.commit, p.applied = subjects.Version{}, subjects.Version{}, subjects.Version{}, subjects.Version{}
-	p.incomplete, p.cursor, p.lost = false, nil, false
+	p.incomplete, p.cursor, p.lost, p.unclean = false, nil, false, false
 	p.log, p.index, p.extra = entryLog{}, index{}, 0
 	p.sessions = subjects.Sessions{}
 	p.gen++
@@ -128,6 +130,15 @@ func (p *part) lose() {
 	p.outline = nil
 	p.incomplete, p.lost = true, true
 	p.mem.wipe()
+}
+
+// adopt makes what is there whole and clean.
+func (p *part) adopt() {
+	if p.lost {
+		p.fresh() // nothing is there
+		p.mem.wipe()
+	}
+	p.incomplete, p.cursor, p.unclean = false, nil, false
 }
 
 // reset begins the copy anew after base.

@@ -21,6 +21,9 @@ const (
 	recRange                          // a Range message
 	recDrop                           // partition: the copy is forgotten
 	recLost                           // partition: the copy turned out to be unusable
+	recUnclean                        // partition: the copy may lack entries that it acknowledged
+	recClean                          // partition: that no longer matters
+	recAdopt                          // partition: what the copy holds is all that there is
 )
 
 // A record is: length of kind and body (4 bytes, little-endian), CRC-32C of

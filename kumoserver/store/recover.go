@@ -27,6 +27,10 @@ type recovery struct {
 	torn    bool // the log's tail was cut
 	rotten  bool // and was no write that a process did not finish
 	missing bool // records that were durable once are gone
+
+	// rewrite: a write or sync had failed, so that what can be read need not be on
+	// the disk.
+	rewrite bool
 }
 
 // logState is what the replay knows of one partition's log.
@@ -143,8 +147,8 @@ func (r *recovery) restore(p *part, m *partMeta) {
 	p.outline = slices.Clone(m.outline)
 	p.base, p.applied, p.commit, p.tail = m.base, m.applied, m.applied, m.applied
 	p.incomplete, p.cursor, p.items = m.incomplete, m.cursor, m.items
-	p.lost = m.lost
-	p.stored = *m
+	p.lost, p.unclean = m.lost, m.unclean
+	p.stored, p.mem = *m, memtable{} // nothing of the file is void, whatever make thought
 	if len(m.sessions) > 0 {
 		if err := p.sessions.Decode(m.sessions); err != nil {
 			r.s.note("sessions of partition %d: %v", p.id, err) // sealed: cannot be
@@ -296,6 +300,21 @@ func (r *recovery) reset(p *part, kind recordKind, base subjects.Version, lsn ui
 		p.mem.wipe()
 	case recLost:
 		p.lose()
+	}
+}
+
+// settle does a record again that says something of a copy.
+func (r *recovery) settle(p *part, kind recordKind) {
+	switch kind {
+	case recUnclean:
+		p.unclean = true
+	case recClean:
+		p.unclean = false
+	case recAdopt:
+		if p.lost {
+			*r.log(p) = logState{started: true}
+		}
+		p.adopt()
 	}
 }
 

@@ -36,6 +36,11 @@ func (r *recovery) scan() error {
 		if err != nil {
 			return err
 		}
+		if r.rewrite {
+			if err := s.opts.disk.writeFile(path, b); err != nil {
+				return fmt.Errorf("write the log again after a failure of the disk: %w", err)
+			}
+		}
 		start, after, err := readHead(b, n, s.identity.ID)
 		switch {
 		case errors.Is(err, errEnd):
@@ -225,6 +230,15 @@ func (r *recovery) small(lsn uint64, old bool, kind recordKind, body []byte) err
 			r.cut(p, v)
 		default:
 			r.reset(p, kind, v, lsn)
+		}
+	case recUnclean, recClean, recAdopt:
+		id := n.partition()
+		if n.fail {
+			return errBad
+		}
+		if p := r.s.make(id); !old && lsn >= p.stored.lsn {
+			p.touch(kind, lsn, lsn+1)
+			r.settle(p, kind)
 		}
 	case recDrop, recLost:
 		id := n.partition()

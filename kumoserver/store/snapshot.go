@@ -47,7 +47,7 @@ func takeSnapshot(p *part) *snapshot {
 	n.meta = partMeta{
 		promised: p.promised, applied: p.commit, seen: p.commit.Seq, base: p.base,
 		outline:    outlineThrough(p.outline, p.commit),
-		incomplete: p.incomplete, lost: p.lost, cursor: slices.Clone(p.cursor),
+		incomplete: p.incomplete, lost: p.lost, unclean: p.unclean, cursor: slices.Clone(p.cursor),
 		sessions: p.sessions.Append(nil),
 		// Not the log's end, of which a crash may leave less: positions are used
 		// again then.

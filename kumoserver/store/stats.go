@@ -22,12 +22,12 @@ type Stats struct {
 	SyncMean time.Duration
 	SyncMax  time.Duration
 	Full     bool // the disk is
-	Unclean  bool
+	Unclean  int  // copies that may lack what was acknowledged
 }
 
 // Stats returns how the store does now.
 func (s *Store) Stats() Stats {
-	st := Stats{Backlog: s.Backlog(), Bound: s.opts.MemtableBytes, Full: s.Full(), Unclean: s.Unclean()}
+	st := Stats{Backlog: s.Backlog(), Bound: s.opts.MemtableBytes, Full: s.Full(), Unclean: len(s.Unclean())}
 	for _, p := range s.snapshotParts() {
 		p.mu.RLock()
 		st.Items += p.items

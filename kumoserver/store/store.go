@@ -89,16 +89,6 @@ func (s *Store) SetClusterID(c ring.ClusterID) error {
 	return nil
 }
 
-// Unclean reports whether the log may lack entries that this store has
-// acknowledged: the machine stopped before they were on disk (R13), an fsync
-// failed, or damage was found in the midst of the log. Such a store must not
-// lead, grant or acknowledge from what it holds. It stays so until SetClean.
-func (s *Store) Unclean() bool {
-	s.idMu.Lock()
-	defer s.idMu.Unlock()
-	return s.run.Unclean
-}
-
 // Grant is how long a new process must take leases for granted that one before
 // it gave: what Options.Grant says, or a process before said, whichever is
 // longer.
@@ -108,20 +98,19 @@ func (s *Store) Grant() time.Duration {
 	return time.Duration(s.run.Grant)
 }
 
-// SetClean says that every copy has been taken back in by its primary.
-func (s *Store) SetClean() error {
-	s.idMu.Lock()
-	defer s.idMu.Unlock()
-	if !s.run.Unclean {
-		return nil
+// Unclean lists the copies that may lack what this store has acknowledged, and
+// those that are lost: its machine stopped before all was on disk (R13), a write
+// or sync failed, or a file was found damaged (R14). Such a copy must not lead,
+// grant or acknowledge from what it holds, until Clean, Adopt or Reset.
+func (s *Store) Unclean() (list []ring.Partition) {
+	for _, p := range s.snapshotParts() {
+		p.mu.RLock()
+		if p.unclean || p.lost {
+			list = append(list, p.id)
+		}
+		p.mu.RUnlock()
 	}
-	r := s.run
-	r.Unclean = false
-	if err := s.opts.disk.saveJSON(filepath.Join(s.opts.Dir, runName), r); err != nil {
-		return err
-	}
-	s.run = r
-	return nil
+	return list
 }
 
 // Damaged tells what Open found damaged, a sentence each.
@@ -140,6 +129,8 @@ type State struct {
 	// complete them, after a Reset.
 	Incomplete bool
 	Cursor     []byte
+	// Unclean copies may lack entries that they acknowledged.
+	Unclean bool
 }
 
 // State returns a partition's copy. One that the store knows nothing of is an
@@ -156,7 +147,7 @@ func (s *Store) State(id ring.Partition) State {
 	defer p.mu.RUnlock()
 	return State{
 		Promised: p.promised, Outline: slices.Clone(p.outline), Tail: p.tail, Commit: p.commit.Seq,
-		Base: p.base, Incomplete: p.incomplete, Cursor: slices.Clone(p.cursor),
+		Base: p.base, Incomplete: p.incomplete, Cursor: slices.Clone(p.cursor), Unclean: p.unclean,
 	}
 }
 
@@ -225,7 +216,7 @@ func (s *Store) fail(err error) {
 
 // markFailure leaves word for the next process, as far as the disk lets it.
 func (s *Store) markFailure(err error) {
-	if sync := (*syncError)(nil); errors.As(err, &sync) {
+	if !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrNoSpace) {
 		s.idMu.Lock()
 		s.run.Unclean = true
 		e := s.opts.disk.saveJSON(filepath.Join(s.opts.Dir, runName), s.run)

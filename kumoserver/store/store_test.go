@@ -59,7 +59,7 @@ func TestWriteReadReopen(t *testing.T) {
 	}
 	s = open(t, small(dir))
 	check()
-	if s.ID() != id || s.Unclean() || len(s.Damaged()) > 0 {
+	if s.ID() != id || len(s.Unclean()) > 0 || len(s.Damaged()) > 0 {
 		t.Fatalf("id %v, unclean %v, damaged %v", s.ID(), s.Unclean(), s.Damaged())
 	}
 	s.CloseHard()

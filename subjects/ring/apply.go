@@ -58,6 +58,12 @@ type Change struct {
 	// Loss lets a node lead that was not in sync or not clean, and makes what it
 	// holds the truth: acknowledged writes may be gone.
 	Loss bool `json:"loss,omitempty"`
+	// Whole lets a node lead whose store is unclean: it was asked, and this one
+	// of its copies had lost nothing when its process began.
+	Whole bool `json:"whole,omitempty"`
+	// Told: those that are left out have said themselves that their copies
+	// cannot go on.
+	Told bool `json:"told,omitempty"`
 	// Disputed: see Config.
 	Disputed bool `json:"disputed,omitempty"`
 }
@@ -286,10 +292,17 @@ func (t *Table) change(cs []Change) (done []Partition, refused []Refusal) {
 			Learners: copyOf(c.Learners),
 			Target:   old.Target,
 			Loss:     old.Loss || c.Loss,
+			LossAt:   old.LossAt,
+			Forced:   c.Loss || old.Forced && c.Primary.Store == old.Primary.Store,
 			Disputed: c.Disputed,
 		}
-		if !c.Loss { // otherwise what the new primary holds is the truth
+		if c.Loss { // what the new primary holds is the truth
+			next.LossAt = next.Epoch
+		} else {
 			next.Unclean = old.uncleanAmong(c.ISR)
+		}
+		if c.Whole {
+			next.Unclean = copyOf(slices.DeleteFunc(next.Unclean, func(id NodeID) bool { return id == c.Primary.Store }))
 		}
 		t.Partitions[c.Partition] = next
 		done = append(done, c.Partition)
@@ -322,7 +335,7 @@ func (t *Table) refuse(old Config, c Change) string {
 	if !old.HasISR(c.Primary.Store) {
 		return "the new primary was not in sync"
 	}
-	if slices.Contains(old.Unclean, c.Primary.Store) {
+	if slices.Contains(old.Unclean, c.Primary.Store) && !c.Whole {
 		return "the new primary's store is unclean"
 	}
 	for _, id := range c.ISR {

@@ -3,6 +3,7 @@ package ring
 import (
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -111,6 +112,29 @@ func TestUncleanMayNotLead(t *testing.T) {
 	if forced := mustApply(t, table, Command{Change: []Change{lead}}); !forced.Partitions[0].Loss || forced.Partitions[0].Unclean != nil {
 		t.Fatalf("forced: %+v", forced.Partitions[0])
 	}
+	lead.Loss, lead.Whole = false, true
+	whole := mustApply(t, table, Command{Change: []Change{lead}}).Partitions[0]
+	if whole.Loss || whole.Forced || whole.Unclean != nil {
+		t.Fatalf("whole: %+v", whole)
+	}
+}
+
+// A forced copy is the truth for as long as its store leads, whatever its
+// process; that there was a loss is never forgotten.
+func TestForcedLastsWhileTheStoreLeads(t *testing.T) {
+	table := mustApply(t, small(t), Command{Change: []Change{{Epoch: 1, Primary: Process{3, 31}, ISR: []NodeID{3}, Loss: true}}})
+	table = mustApply(t, table, Command{Change: []Change{{Epoch: 2, Primary: Process{3, 32}, ISR: []NodeID{3}, Learners: []NodeID{1}}}})
+	if c := table.Partitions[0]; !c.Forced || !c.Loss || c.LossAt != 2 {
+		t.Fatalf("another process of the store: %+v", c)
+	}
+	table = mustApply(t, table,
+		Command{Change: []Change{{Epoch: 3, Primary: Process{3, 32}, ISR: []NodeID{1, 3}, By: Process{3, 32}}}},
+		Command{Change: []Change{{Epoch: 4, Primary: Process{1, 11}, ISR: []NodeID{1, 3}}}},
+		Command{Change: []Change{{Epoch: 5, Primary: Process{3, 32}, ISR: []NodeID{1, 3}}}},
+	)
+	if c := table.Partitions[0]; c.Forced || !c.Loss || c.LossAt != 2 {
+		t.Fatalf("after another store led: %+v", c)
+	}
 }
 
 func TestCommandIsAllOrNothing(t *testing.T) {
@@ -205,6 +229,7 @@ func drawCommand(t *rapid.T, table *Table) Command {
 			ISR:       ids.Draw(t, "isr"),
 			Learners:  ids.Draw(t, "learners"),
 			Loss:      rapid.IntRange(0, 9).Draw(t, "loss") == 0,
+			Whole:     rapid.IntRange(0, 9).Draw(t, "whole") == 0,
 		}
 		if len(ch.ISR) > 0 {
 			ch.Primary = Process{ch.ISR[0], boot.Draw(t, "boot")}
@@ -230,6 +255,10 @@ func checkStep(t *rapid.T, old, next Config, c Change) {
 		t.Fatalf("epoch %d to %d", old.Epoch, next.Epoch)
 	case next.Check() != nil:
 		t.Fatal(next.Check())
+	case next.Forced != (c.Loss || old.Forced && next.Primary.Store == old.Primary.Store):
+		t.Fatalf("forced: %+v to %+v", old, next)
+	case slices.Contains(old.Unclean, next.Primary.Store) && !c.Loss && !c.Whole:
+		t.Fatalf("an unclean copy leads: %+v to %+v", old, next)
 	case old.Epoch == 0 || c.Loss:
 		return
 	case !old.HasISR(next.Primary.Store):

@@ -67,7 +67,14 @@ type Config struct {
 	// and copied anew. It empties by itself as they leave.
 	Unclean []NodeID `json:"unclean,omitempty"`
 	// Loss marks a partition that was forced: acknowledged writes may be gone.
-	Loss bool `json:"loss,omitempty"`
+	// LossAt is the epoch with which that happened last.
+	Loss   bool  `json:"loss,omitempty"`
+	LossAt Epoch `json:"loss_at,omitempty"`
+	// Forced: what the primary's copy holds was declared the truth, so that it
+	// leads although the copy is unclean or not whole. It stays for as long as
+	// this store leads, since its process may have missed the epoch that said so
+	// first.
+	Forced bool `json:"forced,omitempty"`
 	// Disputed marks a configuration whose primary before called others silent
 	// that the managers heard, and lost the lead for it. If this primary says the
 	// same it is believed.
@@ -238,6 +245,7 @@ func (t *Table) Merge(u Update) (_ *Table, ok bool) {
 }
 
 func equal(a, b Config) bool {
-	return a.Epoch == b.Epoch && a.Primary == b.Primary && a.Loss == b.Loss && a.Disputed == b.Disputed &&
+	return a.Epoch == b.Epoch && a.Primary == b.Primary && a.Disputed == b.Disputed &&
+		a.Loss == b.Loss && a.LossAt == b.LossAt && a.Forced == b.Forced &&
 		slices.Equal(a.Unclean, b.Unclean) && slices.Equal(a.ISR, b.ISR) && slices.Equal(a.Learners, b.Learners) && slices.Equal(a.Target, b.Target)
 }

@@ -94,6 +94,13 @@ func (c *copyOf) do(e replica.Effect) error {
 		*c = *blank()
 		c.promised, c.base, c.outline, c.commit, c.incomplete = p, e.Base, subjects.Outline{e.Base}, e.Base.Seq, true
 		return c.promise(e.Epoch)
+	case replica.Clean:
+		c.unclean = false
+	case replica.Adopt:
+		if len(c.outline) == 0 {
+			c.outline = subjects.Outline{{}}
+		}
+		c.incomplete, c.cursor, c.unclean = false, nil, false
 	case replica.Install:
 		return c.install(e.Range)
 	case replica.Commit:

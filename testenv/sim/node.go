@@ -181,11 +181,16 @@ func (n *node) crash() {
 	s.checkAll("the crash of " + fmt.Sprint(n.id))
 }
 
-// persist brings the disk to this place in the journal.
-func (n *node) persist(to int) {
+// persist brings the disk to this place in the journal. It reports whether there
+// is something among it that is synced in every mode.
+func (n *node) persist(to int) (must bool) {
 	for ; n.disk < to; n.disk++ {
 		w := n.journal[n.disk-n.begun]
 		p := n.parts[w.p]
+		switch w.e.(type) {
+		case replica.Promise, replica.Cut, replica.Reset, replica.Clean, replica.Adopt, drop:
+			must = true
+		}
 		if _, ok := w.e.(replica.Commit); ok && !n.s.chance(0.3) {
 			continue // the commit index is written now and then
 		}
@@ -193,6 +198,7 @@ func (n *node) persist(to int) {
 			n.s.fail("node %d p%d on disk: %v", n.id, w.p, err)
 		}
 	}
+	return must
 }
 
 // sync brings the machine's disk to where the process wrote.
@@ -484,7 +490,9 @@ func (n *node) flush() {
 	n.lastAt = max(n.lastAt, s.now) + s.rng.Int64N(s.prof.FlushMax*ms+1)
 	s.after(n.lastAt-s.now, func() {
 		if n.life == life {
-			n.persist(end)
+			if n.persist(end) {
+				n.sync()
+			}
 			n.take(f)
 		}
 	})

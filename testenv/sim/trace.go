@@ -99,5 +99,9 @@ func ids[T ~uint64](in []T) []uint64 {
 }
 
 func showChange(c ring.Change) string {
-	return fmt.Sprintf("p%d after e%d primary %d/%d isr %v learners %v: %s", c.Partition, c.Epoch, c.Primary.Store, c.Primary.Boot, ids(c.ISR), ids(c.Learners), c.Reason)
+	told := ""
+	if c.Told {
+		told = " (they said so)"
+	}
+	return fmt.Sprintf("p%d after e%d primary %d/%d isr %v learners %v: %s%s", c.Partition, c.Epoch, c.Primary.Store, c.Primary.Boot, ids(c.ISR), ids(c.Learners), c.Reason, told)
 }
