@@ -341,4 +341,10 @@ func (a *applier) settle(st step) {
 	case p.endLSN > n.meta.lsn:
 		p.dirtyLSN = n.meta.lsn
 	}
+	switch {
+	case n.meta.lsn >= p.keptFor:
+		p.keptFrom, p.keptFor = 0, 0
+	case p.keptFrom < p.dirtyLSN:
+		p.dirtyLSN = p.keptFrom
+	}
 }

@@ -235,6 +235,7 @@ func (s *Store) Range(id ring.Partition, m *subjects.Range) error {
 	if err := s.record(p, recRange, body); err != nil {
 		return err
 	}
+	p.keepFrom(m.Through + 1)
 	before := p.held()
 	p.takeRange(m, sessions, after)
 	s.backlog.Add(p.held() - before)

@@ -43,6 +43,10 @@ type part struct {
 	// newest that is no entry.
 	dirtyLSN uint64
 	endLSN   uint64
+	// keptFrom is a position that dirtyLSN must not pass before bbolt reflects the
+	// record that ends at keptFor.
+	keptFrom uint64
+	keptFor  uint64
 	changed  uint64
 	stored   partMeta // what bbolt says
 
@@ -277,6 +281,19 @@ func (p *part) takeRange(m *subjects.Range, sessions *subjects.Sessions, after [
 	for i := range after {
 		p.effect(&after[i], from, m.To, m.Last)
 	}
+}
+
+// keepFrom keeps the log from an entry on until bbolt reflects what was done
+// with it: recovery needs it to do that again.
+func (p *part) keepFrom(seq uint64) {
+	lsn := p.index.lsn(seq)
+	if lsn == 0 || lsn >= p.dirtyLSN {
+		return
+	}
+	if p.keptFrom == 0 || lsn < p.keptFrom {
+		p.keptFrom = lsn
+	}
+	p.keptFor, p.dirtyLSN = p.endLSN, lsn
 }
 
 // touch notes a record between two positions.

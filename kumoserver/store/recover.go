@@ -335,6 +335,7 @@ func (r *recovery) takeRange(p *part, m *subjects.Range) error {
 	if err != nil {
 		return err
 	}
+	p.keepFrom(m.Through + 1)
 	p.takeRange(m, sessions, after)
 	r.s.backlog.Add(p.held() - before)
 	return nil

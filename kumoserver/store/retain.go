@@ -37,8 +37,14 @@ func (s *Store) removeOldest() bool {
 	}
 	for _, p := range parts {
 		p.mu.Lock()
-		p.index.dropSegment(oldest)
+		needs := p.dirtyLSN != 0 && p.dirtyLSN < end // since a moment
+		if !needs {
+			p.index.dropSegment(oldest)
+		}
 		p.mu.Unlock()
+		if needs {
+			return false
+		}
 	}
 	w.mu.Lock()
 	w.segs = w.segs[1:]
