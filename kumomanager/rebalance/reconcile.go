@@ -42,13 +42,17 @@ type View struct {
 	Shifts int
 	// FailoverOnly keeps partitions served and starts no moves.
 	FailoverOnly bool
+	// Copies are what servers that are up have said of their copies of partitions
+	// that nobody leads; see Outcome.Unsure.
+	Copies map[ring.Partition]map[ring.NodeID]Copy
 }
 
 // Outcome is what Reconcile decided.
 type Outcome struct {
 	Changes []ring.Change
 	Shifts  int              // of View.Shifts, used
-	Stuck   []ring.Partition // without a primary, and nobody in sync is up
+	Stuck   []ring.Partition // without a primary, and nobody may lead
+	Unsure  []ring.Partition // of Stuck, those whose in-sync copies that are up must be asked for
 }
 
 // Reconcile returns the next change of each partition that needs one, in one
@@ -92,6 +96,7 @@ type reconciler struct {
 	drafts []draft
 	shifts int
 	stuck  []ring.Partition
+	unsure []ring.Partition
 }
 
 // draft is a partition's configuration in the making. Lists are replaced, never
@@ -100,6 +105,7 @@ type draft struct {
 	ring.Config
 	changed bool
 	loss    bool
+	whole   bool
 	reason  string
 }
 
@@ -111,12 +117,12 @@ func (d *draft) because(reason string) {
 }
 
 func (r *reconciler) outcome() Outcome {
-	out := Outcome{Shifts: r.shifts, Stuck: r.stuck}
+	out := Outcome{Shifts: r.shifts, Stuck: r.stuck, Unsure: r.unsure}
 	for p, d := range r.drafts {
 		if d.changed {
 			out.Changes = append(out.Changes, ring.Change{
 				Partition: ring.Partition(p), Epoch: d.Epoch, Primary: d.Primary,
-				ISR: d.ISR, Learners: d.Learners, Reason: d.reason, Loss: d.loss,
+				ISR: d.ISR, Learners: d.Learners, Reason: d.reason, Loss: d.loss, Whole: d.whole,
 			})
 		}
 	}
@@ -126,10 +132,15 @@ func (r *reconciler) outcome() Outcome {
 func (v View) up(id ring.NodeID) bool   { return v.Nodes[id].State == Up }
 func (v View) down(id ring.NodeID) bool { return v.Nodes[id].State == Down }
 
-// alive reports whether a process may still run: it was heard, or not yet missed.
+// alive reports whether a process may still run: it was heard, or not yet
+// missed, and the ring knows of no other process of its store.
 func (v View) alive(p ring.Process) bool {
 	s := v.Nodes[p.Store]
-	return s.State == Unknown || s.State == Up && s.Boot == p.Boot
+	if s.State == Unknown {
+		n, ok := v.Table.Node(p.Store)
+		return !ok || n.Boot == p.Boot
+	}
+	return s.State == Up && s.Boot == p.Boot
 }
 
 func (v View) process(id ring.NodeID) ring.Process {
@@ -161,19 +172,21 @@ func (r *reconciler) repair(p ring.Partition) {
 	if !r.alive(d.Primary) {
 		able := filter(d.ISR, func(id ring.NodeID) bool { return r.up(id) && clean(id) })
 		if len(able) == 0 {
-			// With nobody clean and all of them heard, the best that is left leads.
-			if all := filter(d.ISR, r.up); len(all) < len(d.ISR) || slices.ContainsFunc(d.ISR, clean) {
-				r.stuck = append(r.stuck, p)
-				return
-			}
-			able, d.loss = d.ISR, true
+			able = r.lastResort(p, d)
+		}
+		if len(able) == 0 {
+			r.stuck = append(r.stuck, p)
+			return
 		}
 		d.Primary = r.process(r.pick(d.Target, able))
 		r.leads[d.Primary.Store]++
 		d.because("the primary is gone")
 	}
+	if d.loss {
+		r.force(d)
+	}
 	isr := filter(d.ISR, func(id ring.NodeID) bool {
-		return id == d.Primary.Store || !r.down(id) && (d.loss || clean(id))
+		return id == d.Primary.Store || !r.down(id) && clean(id)
 	})
 	if len(isr) < len(d.ISR) {
 		d.ISR = isr
@@ -230,7 +243,7 @@ func (r *reconciler) startCopies() {
 	})
 	for _, p := range order {
 		d := &r.drafts[p]
-		if !r.up(d.Primary.Store) || r.Table.Paused && len(d.ISR) >= len(d.Target) {
+		if !r.up(d.Primary.Store) || !r.alive(d.Primary) || r.Table.Paused && len(d.ISR) >= len(d.Target) {
 			continue
 		}
 		for _, id := range r.missing(d) {

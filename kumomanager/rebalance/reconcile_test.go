@@ -25,11 +25,17 @@ type world struct {
 	nodes   map[ring.NodeID]Status
 	whole   []map[ring.NodeID]bool // partition → stores that hold all acknowledged entries
 	crashed map[ring.NodeID]bool   // machines that went down hard: unclean when they return
-	boots   ring.BootID
+	// copies are what each store would say of each of its copies if it were asked.
+	copies []map[ring.NodeID]Copy
+	draw   *rapid.T // what a crash costs; nil: nothing but a tail
+	boots  ring.BootID
 }
 
 func newWorld(t failer, partitions, replicas, servers int) *world {
 	w := &world{t: t, nodes: map[ring.NodeID]Status{}, whole: make([]map[ring.NodeID]bool, partitions), crashed: map[ring.NodeID]bool{}}
+	for range partitions {
+		w.copies = append(w.copies, map[ring.NodeID]Copy{})
+	}
 	w.apply(ring.Command{Init: &ring.Init{Cluster: "k", ClusterID: 1, Partitions: partitions, Replicas: replicas}})
 	for i := range servers {
 		w.start(ring.NodeID(i + 1))
@@ -49,14 +55,18 @@ func (w *world) apply(c ring.Command) {
 		old, now := w.table.Partitions[p], next.Partitions[p]
 		if old.Epoch == 0 || w.whole[p] == nil {
 			w.whole[p] = set(now.ISR)
-		} else if !w.whole[p][now.Primary.Store] && !now.Loss {
+		} else if !w.whole[p][now.Primary.Store] && now.LossAt != now.Epoch {
 			w.t.Fatalf("partition %d: %v leads without the data: %+v after %+v", p, now.Primary.Store, now, old)
 		}
-		if now.Loss {
+		if now.LossAt == now.Epoch {
+			w.checkLoss(ring.Partition(p), old, now)
 			w.whole[p] = map[ring.NodeID]bool{now.Primary.Store: true}
 		}
 		for _, id := range now.ISR { // writes go on: only who is in sync holds all
-			w.whole[p][id] = true
+			if !slices.Contains(now.Unclean, id) {
+				w.whole[p][id] = true
+				w.copies[p][id] = Copy{Epoch: now.Epoch}
+			}
 		}
 		for id := range w.whole[p] {
 			if !now.HasISR(id) {
@@ -78,6 +88,11 @@ func set(ids []ring.NodeID) map[ring.NodeID]bool {
 func (w *world) start(id ring.NodeID) {
 	w.boots++
 	w.nodes[id] = Status{State: Up, Boot: w.boots}
+	for p := range w.copies { // what was lost before the last end is settled, or still in doubt
+		c := w.copies[p][id]
+		c.Unclean = c.Unclean || w.crashed[id] && c.Incomplete
+		w.copies[p][id] = c
+	}
 	n := ring.Node{ID: id, Boot: w.boots, Name: fmt.Sprint("n", uint64(id)), Unclean: w.crashed[id]}
 	delete(w.crashed, id)
 	w.apply(ring.Command{Seen: []ring.Node{n}})
@@ -89,6 +104,9 @@ func (w *world) kill(id ring.NodeID, hard bool) {
 		return
 	}
 	w.nodes[id] = Status{State: Down, Boot: s.Boot}
+	if hard {
+		w.lose(id)
+	}
 	w.crashed[id] = w.crashed[id] || hard
 	w.apply(ring.Command{Down: []ring.Process{{Store: id, Boot: s.Boot}}})
 }
@@ -113,7 +131,56 @@ func (w *world) replan(c ring.Command) {
 }
 
 func (w *world) view() View {
-	return View{Table: w.table, Nodes: w.nodes, Learners: 4, Shifts: 4}
+	v := View{Table: w.table, Nodes: w.nodes, Learners: 4, Shifts: 4, Copies: map[ring.Partition]map[ring.NodeID]Copy{}}
+	for p := range w.copies { // who is up has been asked
+		v.Copies[ring.Partition(p)] = map[ring.NodeID]Copy{}
+		for id, c := range w.copies[p] {
+			if w.nodes[id].State == Up {
+				v.Copies[ring.Partition(p)][id] = c
+			}
+		}
+	}
+	return v
+}
+
+// lose takes what was not on the disk of a machine: of each of its copies
+// something, nothing, or keys.
+func (w *world) lose(id ring.NodeID) {
+	for p, c := range w.table.Partitions {
+		if !c.HasISR(id) {
+			continue
+		}
+		what := 1
+		if w.draw != nil {
+			what = rapid.IntRange(0, 4).Draw(w.draw, "lost")
+		}
+		if what == 0 {
+			continue // nothing that was acknowledged
+		}
+		delete(w.whole[p], id)
+		w.copies[p][id] = Copy{Epoch: c.Epoch, Seq: uint64(what), Unclean: true, Incomplete: what == 4}
+	}
+}
+
+// checkLoss checks that acknowledged writes are given up only where nobody has
+// them, and as few as possible.
+func (w *world) checkLoss(p ring.Partition, old, now ring.Config) {
+	w.t.Helper()
+	best := w.copies[p][now.Primary.Store]
+	for _, id := range old.ISR {
+		c := w.copies[p][id]
+		switch {
+		case w.nodes[id].State != Up:
+			w.t.Fatalf("partition %d is forced to %v while %v is missing: %+v", p, now.Primary, id, old)
+		case w.whole[p][id]:
+			w.t.Fatalf("partition %d is forced to %v although %v holds all: %+v", p, now.Primary, id, old)
+		case !c.Incomplete && c.compare(best) > 0 || best.Incomplete:
+			w.t.Fatalf("partition %d is forced to %v, %+v, although %v holds %+v", p, now.Primary, best, id, c)
+		}
+	}
+	if !old.HasISR(now.Primary.Store) || !slices.Equal(now.ISR, []ring.NodeID{now.Primary.Store}) {
+		w.t.Fatalf("partition %d is forced to %+v from %+v", p, now, old)
+	}
 }
 
 // round lets the managers decide once and the primaries answer. It reports
@@ -217,6 +284,7 @@ func TestReconcileReachesAFixedPoint(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		servers := rapid.IntRange(1, 7).Draw(t, "servers")
 		w := newWorld(t, 1<<rapid.IntRange(0, 5).Draw(t, "partitions"), rapid.IntRange(1, 4).Draw(t, "replicas"), servers)
+		w.draw = t
 		var all []ring.NodeID
 		for i := range rapid.IntRange(1, servers).Draw(t, "attached") {
 			all = append(all, ring.NodeID(i+1))
@@ -239,6 +307,7 @@ func TestReconcileReachesAFixedPoint(t *testing.T) {
 			}
 		}
 		w.rest()
+		w.giveUp()
 		w.checkFull()
 		epochs := w.table.Revision
 		if w.rest(); w.table.Revision != epochs {
@@ -365,6 +434,7 @@ func TestAllUncleanLeadWithLoss(t *testing.T) {
 		for _, id := range []ring.NodeID{1, 2, 3} {
 			s := w.nodes[id]
 			w.crashed[id] = true
+			w.lose(id)
 			w.nodes[id] = Status{State: Down, Boot: s.Boot}
 			w.apply(ring.Command{Down: []ring.Process{{Store: id, Boot: s.Boot}}})
 		}
