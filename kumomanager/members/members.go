@@ -26,6 +26,9 @@ const (
 	// A manager that was not scheduled for so long has been deaf meanwhile and
 	// blames nobody for a silence.
 	stallAfter = 300 * ms
+	// Two processes that are both heard for so long use copies of one store.
+	// Before, heartbeats of the first may be late: it may have died meanwhile.
+	rivalAfter = 4000 * ms
 
 	// YoungFor is for how long a process is young after it was first heard: a
 	// little longer than a grant lasts (R6), which one before it may have given.
@@ -63,14 +66,15 @@ type Member struct {
 	Heard              int64 // 0: never
 	Changed            int64 // of State
 	State              rebalance.State
-	Proved             bool          // Down, and not for silence: only another process can be up
-	gone               []ring.BootID // processes whose heartbeats no longer count
-	rival              ring.BootID   // another process of this store, while ours is heard
-	since              int64         // when the rival was first heard
-	after              int           // heartbeats of ours since then
-	watched            ring.BootID   // the process to which a proof connection is kept
-	refused            ring.BootID   // of those gone, the newest that was heard nevertheless
-	toldAt             int64         // when it was heard first, or told last
+	Proved             bool        // Down, and not for silence: only another process can be up
+	gone               []departed  // processes whose heartbeats no longer count
+	rival              ring.BootID // another process of this store, while ours is heard
+	since              int64       // when the rival was first heard
+	after              int         // heartbeats of ours since then
+	watched            ring.BootID // the process to which a proof connection is kept
+	refused            ring.BootID // of those gone, the newest that was heard nevertheless
+	refusedAt          int64       // when it was heard first
+	toldAt             int64       // when it was told last
 }
 
 // New returns a roster of nobody. Who is silent for failAfter is down.
@@ -135,9 +139,15 @@ func (m *Roster) Hear(hb subjects.Heartbeat, now int64) {
 		s = &Member{Heartbeat: hb}
 		m.servers[hb.ID], m.news = s, true
 	}
+	i := s.departed(hb.Boot)
 	switch {
-	case slices.Contains(s.gone, hb.Boot):
-		m.refuse(s, hb, now)
+	case i >= 0 && (s.gone[i].sure || s.State != rebalance.Down):
+		m.refuse(s, hb, s.gone[i].sure, now)
+	case i >= 0:
+		// The process that was taken for its successor is the one that is gone, and
+		// was heard late.
+		s.gone = slices.Delete(slices.Clone(s.gone), i, i+1)
+		m.another(s, hb, now)
 	case hb.Boot == s.Heartbeat.Boot:
 		m.again(s, hb, now)
 	default:
@@ -158,20 +168,21 @@ func (m *Roster) again(s *Member, hb subjects.Heartbeat, now int64) {
 	if s.rival == 0 {
 		return
 	}
-	if s.after++; s.after >= 2 {
-		s.retire(s.rival)
+	if s.after++; s.after >= 2 && now-s.since >= rivalAfter {
+		s.retire(s.rival, true)
 		s.rival = 0
 	}
 }
 
 // refuse tells a process that goes on although its store is another's that it
 // must end, as soon as it is no late heartbeat that shows it, and again in case
-// that got lost.
-func (m *Roster) refuse(s *Member, hb subjects.Heartbeat, now int64) {
+// that got lost. Where it only fell silent for a while, late heartbeats may be
+// what shows the other: that one must go on, too.
+func (m *Roster) refuse(s *Member, hb subjects.Heartbeat, sure bool, now int64) {
 	if s.refused != hb.Boot {
-		s.refused, s.toldAt = hb.Boot, now
+		s.refused, s.refusedAt, s.toldAt = hb.Boot, now, now
 	}
-	if now-s.toldAt < refuseAfter {
+	if now-s.toldAt < refuseAfter || !sure && s.Heard-s.refusedAt < rivalAfter {
 		return
 	}
 	s.toldAt = now
@@ -189,7 +200,7 @@ func (m *Roster) another(s *Member, hb subjects.Heartbeat, now int64) {
 	if s.State != rebalance.Down && now-max(s.Heard, m.awake) < SucceedAfter {
 		return
 	}
-	s.retire(s.Heartbeat.Boot)
+	s.retire(s.Boot, s.Proved)
 	s.Heartbeat, s.Heard, s.rival, s.Proved = hb, now, 0, false
 	m.set(s, rebalance.Up, now)
 	s.Changed, m.news = now, true
@@ -218,8 +229,24 @@ func (m *Roster) hearOther(hb subjects.Heartbeat, now int64) {
 	}
 }
 
-func (s *Member) retire(boot ring.BootID) {
-	s.gone = append(s.gone, boot)
+// departed is a process whose heartbeats no longer count. It is not sure that it
+// ended if it was only silent while another began.
+type departed struct {
+	boot ring.BootID
+	sure bool
+}
+
+// departed finds a process among those that are gone; -1 if it is not.
+func (s *Member) departed(boot ring.BootID) int {
+	return slices.IndexFunc(s.gone, func(d departed) bool { return d.boot == boot })
+}
+
+func (s *Member) retire(boot ring.BootID, sure bool) {
+	if i := s.departed(boot); i >= 0 {
+		s.gone[i].sure = s.gone[i].sure || sure
+		return
+	}
+	s.gone = append(s.gone, departed{boot, sure})
 	if len(s.gone) > maxGone {
 		s.gone = slices.Clone(s.gone[1:])
 	}
@@ -238,18 +265,14 @@ func (m *Roster) Ended(p ring.Process, now int64) {
 		if s.rival == p.Boot {
 			s.rival = 0
 		}
-		if !slices.Contains(s.gone, p.Boot) {
-			s.retire(p.Boot)
-		}
+		s.retire(p.Boot, true)
 		return
 	}
 	if !s.Proved {
 		m.set(s, rebalance.Down, now)
 		s.Proved = true
 	}
-	if !slices.Contains(s.gone, p.Boot) {
-		s.retire(p.Boot)
-	}
+	s.retire(p.Boot, true)
 }
 
 // Tick passes time: who was silent for too long is down.

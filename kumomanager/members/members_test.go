@@ -118,7 +118,7 @@ func TestSuccessorWithoutProof(t *testing.T) {
 func TestCopiedFolderIsRefused(t *testing.T) {
 	w := newWatchman(t)
 	w.pass(second, func() { w.beat(1, 11) })
-	w.pass(5*second, func() { w.beat(1, 11); w.beat(1, 12) })
+	w.pass(9*second, func() { w.beat(1, 11); w.beat(1, 12) })
 	w.want(1, rebalance.Up, 11)
 	notes := w.m.TakeNotes()
 	if len(notes) < 3 || len(notes) > 5 { // in case one gets lost
@@ -131,6 +131,38 @@ func TestCopiedFolderIsRefused(t *testing.T) {
 	}
 	w.pass(5*second, func() { w.beat(1, 12) })
 	w.want(1, rebalance.Down, 11) // the copy does not step in
+}
+
+// Heartbeats of a process that died may be late: they do not make its successor
+// a copy.
+func TestLateHeartbeatsRefuseNobody(t *testing.T) {
+	w := newWatchman(t)
+	w.pass(second, func() { w.beat(1, 11) })
+	w.pass(2*second, func() { w.beat(1, 12); w.beat(1, 11) })
+	w.want(1, rebalance.Up, 11)
+	w.pass(second, func() { w.beat(1, 12) })
+	w.want(1, rebalance.Up, 12)
+	if notes := w.m.TakeNotes(); len(notes) > 0 {
+		t.Fatalf("%+v", notes)
+	}
+}
+
+// A manager that has just begun may hear a process late that is gone, while its
+// successor is silent for a moment. That one is not lost for it.
+func TestSuccessorComesBack(t *testing.T) {
+	w := newWatchman(t)
+	w.m.Know(&ring.Table{ClusterID: 1, Nodes: []ring.Node{{ID: 1, Boot: 12, Name: "a", Up: true}}}, w.now)
+	w.pass(second, nil)
+	w.pass(second/4, func() { w.beat(1, 11) })
+	w.want(1, rebalance.Up, 11)
+	w.pass(second, func() { w.beat(1, 12) })
+	w.want(1, rebalance.Up, 11) // it may be a copy
+	w.pass(second, func() { w.beat(1, 12) })
+	w.want(1, rebalance.Up, 12)
+	w.pass(9*second, func() { w.beat(1, 12) })
+	if notes := w.m.TakeNotes(); len(notes) > 0 {
+		t.Fatalf("%+v", notes)
+	}
 }
 
 func TestStoppingIsDownAtOnce(t *testing.T) {
