@@ -358,4 +358,6 @@ func (l partLog) Session(op subjects.OpID) (subjects.Recorded, subjects.Past) {
 
 func (l partLog) Sessions() []byte { return l.store.Sessions(l.p) }
 
+func (l partLog) Clock() int64 { return l.store.Clock(l.p) }
+
 func (l partLog) Get(key []byte) (subjects.Record, bool, error) { return l.store.Get(l.p, key) }

@@ -69,12 +69,12 @@ const (
 
 // Fold takes in a committed entry.
 func (s *Sessions) Fold(e *Entry) {
-	if e.Op.Boot == 0 {
-		return
-	}
 	if e.Clock > s.clock {
 		s.age += min(e.Clock-s.clock, maxAging)
 		s.clock = e.Clock
+	}
+	if e.Op.Boot == 0 {
+		return
 	}
 	g := s.session(e.Op.Boot)
 	g.last = s.age
@@ -130,6 +130,9 @@ func (s *Sessions) Lookup(op OpID) (Recorded, Past) {
 	}
 	return Recorded{}, PastUnknown
 }
+
+// Clock is the largest clock of an entry that was folded, Unix milliseconds.
+func (s *Sessions) Clock() int64 { return s.clock }
 
 // Len is the number of gateways that are remembered.
 func (s *Sessions) Len() int { return len(s.all) }

@@ -80,6 +80,9 @@ func (r *Replica) takeLead() {
 		l.hide()
 	}
 	r.lead, r.ack, r.leader = l, false, r.self
+	if c := r.log.Clock(); c > r.Clock() {
+		r.clock, r.clockAt = c, r.now
+	}
 	r.promise(l.epoch)
 	for _, list := range [][]ring.NodeID{r.config.ISR, r.config.Learners} {
 		for _, id := range list {

@@ -139,3 +139,6 @@ func (m *memory) Session(op subjects.OpID) (subjects.Recorded, subjects.Past) {
 
 // Sessions is part of replica.Log.
 func (m *memory) Sessions() []byte { return m.past.Append(nil) }
+
+// Clock is part of replica.Log.
+func (m *memory) Clock() int64 { return m.past.Clock() }

@@ -46,6 +46,9 @@ type Log interface {
 	Session(op subjects.OpID) (subjects.Recorded, subjects.Past)
 	// Sessions returns the partition's sessions in their wire form.
 	Sessions() []byte
+	// Clock returns the largest clock of committed entries, also of those that
+	// the log no longer has; Unix milliseconds.
+	Clock() int64
 }
 
 // Options are the times and bounds of a machine. Times are in nanoseconds.

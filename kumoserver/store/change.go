@@ -267,6 +267,18 @@ func (s *Store) Session(id ring.Partition, op subjects.OpID) (subjects.Recorded,
 	return p.sessions.Lookup(op)
 }
 
+// Clock returns the largest clock of a partition's committed entries, in Unix
+// milliseconds; 0 before the first.
+func (s *Store) Clock(id ring.Partition) int64 {
+	p := s.part(id)
+	if p == nil {
+		return 0
+	}
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.sessions.Clock()
+}
+
 // Sessions returns a partition's sessions in their wire form.
 func (s *Store) Sessions(id ring.Partition) []byte {
 	p := s.part(id)

@@ -92,6 +92,8 @@ func (p *part) Session(op subjects.OpID) (subjects.Recorded, subjects.Past) {
 
 func (p *part) Sessions() []byte { return p.mem.Sessions() }
 
+func (p *part) Clock() int64 { return p.mem.sessions.Clock() }
+
 func newNode(s *Sim, id ring.NodeID) *node {
 	n := &node{s: s, id: id, written: make([]bool, s.prof.Partitions)}
 	for i := range s.prof.Partitions {
