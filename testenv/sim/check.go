@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"bytes"
 	"fmt"
 
 	"github.com/etolabo/kumofs/kumoserver/replica"
@@ -9,105 +8,76 @@ import (
 	"github.com/etolabo/kumofs/subjects/ring"
 )
 
-// ledger is what has happened to one partition, as an onlooker sees it who sees
-// everything.
-type ledger struct {
-	p       ring.Partition
-	entries map[subjects.Version]*subjects.Entry // that any log has held
-	log     []*subjects.Entry                    // committed, from seq 1 on
-	leads   map[ring.Epoch]ring.Process          // who acted as primary
-}
-
-func newLedger(p ring.Partition) *ledger {
-	return &ledger{p: p, entries: map[subjects.Version]*subjects.Entry{}, leads: map[ring.Epoch]ring.Process{}}
-}
-
-// appended checks that a version means the same entry in every log.
-func (l *ledger) appended(p *part, e *subjects.Entry) {
-	s := p.n.s
-	old, ok := l.entries[e.Version]
-	if !ok {
-		l.entries[e.Version] = e
-		if a := s.proposing; a != nil {
-			a.op.entries = append(a.op.entries, e)
-		} else if !p.m.Status().Leading {
-			s.fail("p%d: entry %s appears at a backup first", l.p, e.Version)
-		}
-		return
-	}
-	if !bytes.Equal(old.Raw, e.Raw) {
-		s.fail("p%d: node %d has another entry %s than the one first seen", l.p, p.n.id, e.Version)
-	}
-}
-
-// committed checks that commits agree, and that what commits first is at every
-// member that must have it.
-func (l *ledger) committed(p *part, from, to uint64) {
-	s := p.n.s
-	st := p.m.Status()
-	for seq := from + 1; seq <= to; seq++ {
-		v, _ := p.mem.at(seq)
-		if seq <= uint64(len(l.log)) {
-			if w := l.log[seq-1].Version; v != w {
-				s.fail("p%d: node %d commits %s where %s has committed", l.p, p.n.id, v, w)
-			}
-			continue
-		}
-		if !st.Leading {
-			s.fail("p%d: node %d commits %s before its primary", l.p, p.n.id, v)
-		}
-		l.log = append(l.log, l.entries[v])
-		s.checkPartition(l.p, fmt.Sprintf("node %d commits %s at epoch %d", p.n.id, v, st.Promised))
-	}
-}
-
-// replay is the data after the committed entries through seq.
-func (l *ledger) replay(seq uint64) map[string]subjects.Record {
-	data := map[string]subjects.Record{}
-	for _, e := range l.log[:seq] {
-		apply(data, e)
-	}
-	return data
-}
-
 // checkPartition checks that every member of the newest in-sync set holds all
 // that has committed.
-func (s *Sim) checkPartition(p ring.Partition, when string) {
-	s.checkHeld(s.mgr.table.Partitions[p], s.ledger[p], when)
+func (s *Sim) checkPartition(p ring.Partition, when string, of ...any) {
+	s.checkHeld(s.mgr.table.Partitions[p], s.ledger[p], when, of...)
 }
 
-func (s *Sim) checkAll(when string) {
+func (s *Sim) checkAll(when string, of ...any) {
 	for p := range s.mgr.table.Partitions {
-		s.checkPartition(ring.Partition(p), when)
+		s.checkPartition(ring.Partition(p), when, of...)
 	}
 }
 
-func (s *Sim) checkHeld(c ring.Config, l *ledger, when string) {
+func (s *Sim) checkHeld(c ring.Config, l *ledger, when string, of ...any) {
 	if len(l.log) == 0 {
 		return
 	}
-	last := l.log[len(l.log)-1].Version
+	last := l.last()
 	for _, id := range c.ISR {
 		p := s.nodes[id].parts[l.p]
 		if p.damaged() {
 			continue
 		}
-		for name, held := range map[string]*copyOf{"in memory": p.mem, "on disk": p.disk} {
-			if why := held.lacks(last); why != "" {
-				s.fail("p%d: %s, but node %d, in sync at epoch %d, %s %s", l.p, when, id, c.Epoch, why, name)
-			}
+		why, where := p.mem.lacks(last), "in memory"
+		if why == "" {
+			why, where = p.disk.lacks(last), "on disk"
 		}
+		if why == "" && s.prof.Sync == syncAlways {
+			why, where = p.safe.lacks(last), "on its machine's disk"
+		}
+		if why != "" {
+			s.fail("p%d: %s, but node %d, in sync at epoch %d, %s %s", l.p, fmt.Sprintf(when, of...), id, c.Epoch, why, where)
+		}
+	}
+}
+
+// checkLeases checks that, as a primary commits an entry, no other process may
+// answer reads of its key (R6): what it would answer is overwritten.
+func (s *Sim) checkLeases(p *part, e *subjects.Entry) {
+	if s.prof.Confirm {
+		return
+	}
+	for _, n := range s.nodes[1:] {
+		o := n.parts[p.p]
+		if o == p || !n.up || !o.serving || n.mono() >= o.reads.Until {
+			continue
+		}
+		if _, hidden := o.reads.Hidden[string(e.Key)]; hidden || e.Kind == subjects.EntryAnswer {
+			continue
+		}
+		s.fail("p%d: %s commits %s at epoch %d while %s may answer reads of epoch %d for another %s", p.p, p.n.process(), e.Version, p.m.Status().Promised, n.process(), o.reads.Epoch, clock(o.reads.Until-n.mono()))
+	}
+}
+
+// checkRead checks what a primary answers to a read: it is what had committed,
+// everywhere, when it was taken (R5).
+func (p *part) checkRead(key []byte, rec subjects.Record, found bool, want *subjects.Entry) {
+	if found != (want != nil) || found && want.Version != rec.Version {
+		v := "nothing"
+		if want != nil {
+			v = want.Version.String()
+		}
+		p.n.s.fail("p%d: node %d reads %s as %s (found %v), but %s had committed", p.p, p.n.id, key, rec.Version, found, v)
 	}
 }
 
 // damaged reports whether the copy lost what it had acknowledged and does not
 // yet hold all that has committed again.
 func (p *part) damaged() bool {
-	if p.hurt && !p.mem.unclean && !p.disk.unclean {
-		var last subjects.Version
-		if log := p.n.s.ledger[p.p].log; len(log) > 0 {
-			last = log[len(log)-1].Version
-		}
+	if p.hurt && !p.mem.unclean && !p.disk.unclean && !p.safe.unclean {
+		last := p.n.s.ledger[p.p].last()
 		p.hurt = p.mem.lacks(last) != "" || p.disk.lacks(last) != ""
 	}
 	return p.hurt
@@ -118,6 +88,11 @@ func (c *copyOf) lacks(v subjects.Version) string {
 	if c.incomplete {
 		return "is incomplete"
 	}
+	return c.misses(v)
+}
+
+// misses says why a log does not have v, or "".
+func (c *copyOf) misses(v subjects.Version) string {
 	if v.Seq < c.base.Seq {
 		return ""
 	}
@@ -134,6 +109,9 @@ func (p *part) serve(e replica.Serve) {
 		p.serving = false
 		return
 	}
+	if !p.m.Status().Leading {
+		s.fail("p%d: node %d serves and does not lead", p.p, n.id)
+	}
 	was := p.serving
 	p.serving, p.reads = true, e
 	if was {
@@ -143,7 +121,7 @@ func (p *part) serve(e replica.Serve) {
 		// Data may be ahead of the commit index, by a range, in hidden keys only.
 		return
 	}
-	if s.mgr.table.Partitions[p.p].Epoch == e.Epoch && p.mem.commit < uint64(len(l.log)) {
+	if n.mono() < e.Until && !s.prof.Confirm && p.mem.commit < uint64(len(l.log)) {
 		s.fail("p%d: node %d serves epoch %d with %d committed of %d", p.p, n.id, e.Epoch, p.mem.commit, len(l.log))
 	}
 	p.checkData("serves")
@@ -151,10 +129,23 @@ func (p *part) serve(e replica.Serve) {
 
 // checkData compares the data with the committed log.
 func (p *part) checkData(when string) {
-	want, have := print(p.n.s.ledger[p.p].replay(p.mem.commit)), print(p.mem.data)
-	if p.mem.incomplete || want != have {
-		p.n.s.fail("p%d: node %d %s with other data than the committed log makes (incomplete %v)\nwant %s\nhave %s", p.p, p.n.id, when, p.mem.incomplete, want, have)
+	want, have := p.n.s.ledger[p.p].replay(p.mem.commit), p.mem.data
+	if p.mem.incomplete || !same(want, have) {
+		p.n.s.fail("p%d: node %d %s with other data than the committed log makes (incomplete %v)\nwant %s\nhave %s", p.p, p.n.id, when, p.mem.incomplete, print(want), print(have))
 	}
+}
+
+// same reports whether two copies hold the same values. A version is one entry.
+func same(a, b map[string]subjects.Record) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for k, r := range a {
+		if o, ok := b[k]; !ok || o.Version != r.Version || string(o.Value) != string(r.Value) || o.Expiry != r.Expiry {
+			return false
+		}
+	}
+	return true
 }
 
 // check looks at a machine after each of its steps.
@@ -263,4 +254,18 @@ func sameSet(a, b []ring.NodeID) bool {
 		}
 	}
 	return true
+}
+
+// checkSessions checks that a copy remembers every answer that a gateway may
+// still ask for (R9).
+func (p *part) checkSessions() {
+	l := p.n.s.ledger[p.p]
+	for k, e := range l.ops {
+		id := subjects.OpID{Boot: k.boot, N: k.n}
+		want, past := l.sessions.Lookup(id)
+		have, knows := p.mem.sessions.Lookup(id)
+		if past != knows || past == subjects.PastDone && (want.Status != have.Status || want.Version != have.Version || string(want.Value) != string(have.Value)) {
+			p.n.s.fail("p%d: node %d knows of %d/%d, which made %s: %d %+v, want %d %+v", p.p, p.n.id, k.boot, k.n, e.Version, knows, have, past, want)
+		}
+	}
 }

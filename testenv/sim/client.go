@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 
+	"github.com/etolabo/kumofs/kumogateway/repeat"
 	"github.com/etolabo/kumofs/kumoserver/replica"
 	"github.com/etolabo/kumofs/subjects"
 	"github.com/etolabo/kumofs/subjects/ring"
@@ -13,15 +14,22 @@ import (
 type operation struct {
 	id       uint64
 	client   int
+	g        *gateway
 	p        ring.Partition
 	w        subjects.Write // Verb 0: get
+	began    int64
+	deadline int64
 	call     int64
 	ret      int64 // 0: the outcome is open
 	reply    subjects.Reply
+	course   repeat.Course
 	attempts []*attempt
+	held     bool              // it waits for a newer ring
 	entries  []*subjects.Entry // what the attempts made, if anything
 	effect   *subjects.Entry   // that which committed, known at the end
-	done     bool              // the client waits no more
+	done     bool              // the gateway waits no more
+	nothing  bool              // and said that nothing was done
+	expiry   bool              // no operation at all: the end of a key
 }
 
 // attempt is one request to one process.
@@ -29,9 +37,11 @@ type attempt struct {
 	id       uint64
 	op       *operation
 	w        subjects.Write
+	to       ring.Process
 	node     *node // that took it
 	life     int
 	answered bool
+	over     bool // its gateway waits for it no more
 }
 
 // made returns the entry of the operation that has this token.
@@ -48,114 +58,70 @@ func (op *operation) made(cas uint64) *subjects.Entry {
 type client struct {
 	s      *Sim
 	id     int
-	table  *ring.Table // as it was when the client looked
-	tokens [16]uint64  // by key, the last one seen
-	opened map[ring.Partition]uint64
+	g      *gateway
+	tokens [16]uint64 // by key, the last one seen
 }
-
-// attemptsMost is how often a client repeats an operation before it gives up.
-const attemptsMost = 12
 
 func (c *client) next() {
-	s := c.s
-	if s.calm {
-		return
+	if !c.s.calm {
+		op := c.choose()
+		c.s.ops = append(c.s.ops, op)
+		c.g.begin(op)
 	}
-	if c.table == nil || s.chance(0.1) {
-		c.table = s.mgr.table
-	}
-	op := c.choose()
-	s.ops = append(s.ops, op)
-	c.try(op)
 }
 
-// try makes the next attempt of an operation under its own identity, as a
-// gateway does.
-func (c *client) try(op *operation) {
-	s := c.s
-	if op.done {
-		return
+// saw remembers the token of a value.
+func (c *client) saw(op *operation) {
+	if op.reply.Cas != 0 && len(op.w.Key) > 0 {
+		k, _ := strconv.Atoi(string(op.w.Key[1:]))
+		c.tokens[k] = op.reply.Cas
 	}
-	if len(op.attempts) == attemptsMost || s.calm {
-		op.done = true
-		c.s.after(c.s.between(5, 60), c.next)
-		return
-	}
-	if c.table == nil {
-		c.table = s.mgr.table
-	}
-	a := &attempt{id: uint64(len(s.attempts) + 1), op: op, w: op.w}
-	a.w.Attempt = uint32(len(op.attempts) + 1)
-	s.attempts = append(s.attempts, a)
-	op.attempts = append(op.attempts, a)
-	target := c.table.Partitions[op.p].Primary.Store
-	if target == 0 || s.chance(0.02) {
-		target = s.one().id
-	}
-	n := s.nodes[target]
-	arrive := func() { n.take(request{a}) }
-	if s.chance(0.02) { // late, so that a repeat overtakes it
-		s.after(s.between(0, 3000), arrive)
-	} else {
-		s.trip(arrive)
-	}
-	s.after(1000*ms, func() { c.again(a) })
 }
 
-// again repeats an operation whose newest attempt came to nothing.
-func (c *client) again(a *attempt) {
-	op := a.op
-	if op.done || op.attempts[len(op.attempts)-1] != a {
-		return
+var (
+	textVerbs = []subjects.Verb{
+		subjects.VerbSet, subjects.VerbSet, subjects.VerbAdd, subjects.VerbReplace, subjects.VerbAppend,
+		subjects.VerbPrepend, subjects.VerbDelete, subjects.VerbTouch, subjects.VerbTouch, 0, 0,
 	}
-	c.table = nil
-	c.s.after(c.s.between(1, 30), func() { c.try(op) })
-}
-
-// finish goes on to the next operation.
-func (c *client) finish(op *operation) {
-	op.done = true
-	c.s.after(c.s.between(0, 20), c.next)
-}
-
-// trip carries something between a client and a node.
-func (s *Sim) trip(arrive func()) {
-	if s.calm || !s.chance(0.002) {
-		s.after(s.rng.Int64N(2*ms), arrive)
+	counterVerbs = []subjects.Verb{
+		subjects.VerbSet, subjects.VerbIncr, subjects.VerbIncr, subjects.VerbIncr, subjects.VerbDecr,
+		subjects.VerbDelete, subjects.VerbAdd, subjects.VerbTouch, subjects.VerbTouch, 0, 0,
 	}
-}
+)
 
 // choose draws an operation. Odd keys hold counters.
 func (c *client) choose() *operation {
 	s := c.s
 	k := s.rng.IntN(s.prof.Keys)
 	key := []byte("k" + strconv.Itoa(k))
-	op := &operation{id: uint64(len(s.ops) + 1), client: c.id, call: s.tick(), p: ring.Of(key, s.prof.Partitions)}
-	op.w = subjects.Write{Partition: op.p, Key: key, Value: []byte("v" + strconv.FormatUint(op.id, 10))}
-	verbs := []subjects.Verb{
-		subjects.VerbSet, subjects.VerbSet, subjects.VerbAdd, subjects.VerbReplace, subjects.VerbAppend,
-		subjects.VerbPrepend, subjects.VerbDelete, subjects.VerbTouch, subjects.VerbTouch, 0, 0,
+	op := &operation{id: uint64(len(s.ops) + 1), client: c.id, began: s.now, call: s.tick(), p: ring.Of(key, s.prof.Partitions)}
+	if s.chance(s.prof.Flush) {
+		op.w = subjects.Write{Partition: op.p, Verb: subjects.VerbFlush}
+		return op
 	}
+	w := subjects.Write{Partition: op.p, Key: key, Value: []byte("v" + strconv.FormatUint(op.id, 10))}
+	verbs := textVerbs
 	if k%2 == 1 {
-		op.w.Value = []byte(strconv.FormatUint(op.id, 10))
-		op.w.Delta = 1 + s.rng.Uint64N(3)
-		verbs = []subjects.Verb{
-			subjects.VerbSet, subjects.VerbIncr, subjects.VerbIncr, subjects.VerbIncr, subjects.VerbDecr,
-			subjects.VerbDelete, subjects.VerbAdd, subjects.VerbTouch, subjects.VerbTouch, 0, 0,
+		verbs = counterVerbs
+		w.Value = []byte(strconv.FormatUint(op.id, 10))
+		w.Delta = 1 + s.rng.Uint64N(3)
+	}
+	w.Verb = verbs[s.rng.IntN(len(verbs))]
+	w.Flags = uint32(op.id)
+	switch w.Verb {
+	case subjects.VerbSet, subjects.VerbAdd, subjects.VerbReplace, subjects.VerbTouch:
+		if s.chance(s.prof.Expire) {
+			w.Exptime = pick[int64](s.rng, 1, 1, 2, 3, -1)
+		}
+	case subjects.VerbIncr, subjects.VerbDecr:
+		if s.chance(0.3) {
+			w.Options, w.Initial = subjects.OptionVivify, op.id
 		}
 	}
-	op.w.Verb = verbs[s.rng.IntN(len(verbs))]
-	if op.w.Verb != 0 {
-		if c.opened == nil {
-			c.opened = map[ring.Partition]uint64{}
-		}
-		c.opened[op.p]++
-		n := c.opened[op.p]
-		op.w.Op = subjects.OpID{Boot: ring.BootID(1000 + c.id), N: n, Lowest: n}
+	if w.Verb != 0 && w.Verb != subjects.VerbAdd && w.Verb != subjects.VerbTouch && s.chance(0.3) {
+		w.Cas = c.tokens[k]
 	}
-	if v := op.w.Verb; (v == subjects.VerbSet || v == subjects.VerbDelete) && s.chance(0.4) {
-		op.w.Cas = c.tokens[k]
-	}
+	op.w = w
 	return op
 }
 
@@ -165,67 +131,152 @@ func (n *node) serve(r request) {
 	p := n.parts[a.op.p]
 	a.node, a.life = n, n.life
 	if a.w.Verb == 0 {
-		reply := subjects.Reply{Status: subjects.StatusNotPrimary}
-		if p.readable(a.w.Key) {
-			reply.Status = subjects.StatusNotFound
-			if rec, ok, _ := p.Get(a.w.Key); ok {
-				reply = subjects.Reply{Status: subjects.StatusOK, Value: rec.Value, Cas: rec.Version.CAS()}
-			}
-		}
-		n.s.reply(a, reply)
+		n.read(p, a)
 		return
 	}
 	n.s.proposing = a
-	p.step(&replica.Propose{ID: a.id, Write: &a.w, Now: n.s.now, Clock: n.s.now / ms})
+	p.step(&replica.Propose{ID: a.id, Write: &a.w, Now: n.mono(), Clock: n.wall()})
 	n.s.proposing = nil
 }
 
-// answer is a machine's answer to a write.
+// read answers a read as a server does, past its machine: whether it may is asked
+// again after the value was taken, perhaps a good while after.
+func (n *node) read(p *part, a *attempt) {
+	lead, status := p.readable(&a.w, 0)
+	if status != subjects.StatusOK {
+		n.s.reply(a, subjects.Reply{Status: status, Epoch: n.epoch(p)})
+		return
+	}
+	rec, found, _ := p.Get(a.w.Key)
+	want := n.s.ledger[p.p].now[string(a.w.Key)]
+	then := func() {
+		reply := subjects.Reply{Status: subjects.StatusNotFound, Epoch: a.w.Epoch}
+		again, status := p.readable(&a.w, n.mono())
+		if status == subjects.StatusOK && again == lead && !n.s.prof.Confirm {
+			p.checkRead(a.w.Key, rec, found, want)
+		}
+		switch {
+		case status != subjects.StatusOK:
+			reply.Status, reply.Epoch = status, n.epoch(p)
+		case again != lead:
+			reply.Status = subjects.StatusRetry
+		case found && replica.Expired(&rec, max(n.wall(), p.m.Clock())):
+			n.take(expiry{a, a.w.Key})
+			return
+		case found:
+			reply = subjects.Reply{Status: subjects.StatusOK, Value: rec.Value, Flags: rec.Flags, Cas: rec.Version.CAS(), Expiry: rec.Expiry}
+		}
+		if !reply.Status.Routed() {
+			n.s.rep.Reads++
+			if n.s.prof.Confirm {
+				n.take(confirming{a, lead, reply})
+				return
+			}
+		}
+		n.s.reply(a, reply)
+	}
+	if n.s.calm || !n.s.chance(0.05) {
+		then()
+		return
+	}
+	life := n.life
+	n.s.after(n.s.between(0, 1500), func() {
+		if n.life == life {
+			then()
+		}
+	})
+}
+
+// readable reports whether the process may answer a read from what is committed,
+// and the epoch in which it leads. A time of 0 leaves the lease for later.
+func (p *part) readable(r *subjects.Write, now int64) (ring.Epoch, subjects.Status) {
+	_, hidden := p.reads.Hidden[string(r.Key)]
+	switch {
+	case !p.serving:
+		return 0, subjects.StatusNotPrimary
+	case r.Epoch > p.reads.Epoch, now >= p.reads.Until, hidden:
+		return 0, subjects.StatusRetry
+	}
+	return p.reads.Epoch, subjects.StatusOK
+}
+
+func (n *node) epoch(p *part) ring.Epoch {
+	if n.table == nil {
+		return 0
+	}
+	return n.table.Partitions[p.p].Epoch
+}
+
+// expire lets the machine say that a key is over.
+func (n *node) expire(x expiry) {
+	p := n.parts[x.a.op.p]
+	n.s.expiring = true
+	p.step(&replica.Expire{ID: x.a.id, Key: x.key, Now: n.mono(), Clock: n.wall()})
+	n.s.expiring = false
+}
+
+// answer is a machine's answer to a write, or to a read of what is over.
 func (s *Sim) answer(n *node, e replica.Reply) {
 	a := s.attempts[e.ID-1]
 	op := a.op
 	if a.node != n || a.life != n.life || a.answered {
 		s.fail("node %d answers #%d, which it was not asked or has answered", n.id, op.id)
 	}
-	if e.Reply.Status == subjects.StatusOK && op.made(e.Reply.Cas) == nil {
-		s.fail("node %d answers #%d with success and token %s", n.id, op.id, subjects.FromCAS(e.Reply.Cas))
+	if e.Until != 0 && n.mono() >= e.Until {
+		e.Reply = subjects.Reply{Status: subjects.StatusRetry, Epoch: e.Reply.Epoch}
+	}
+	if e.Reply.Status == subjects.StatusOK && op.w.Verb != 0 {
+		s.checkAnswer(n, op, e.Reply)
 	}
 	s.reply(a, e.Reply)
 }
 
+// checkAnswer checks that a success has committed (R4).
+func (s *Sim) checkAnswer(n *node, op *operation, r subjects.Reply) {
+	made, log := op.made(r.Cas), s.ledger[op.p].log
+	if made == nil {
+		s.fail("node %d answers #%d with success and token %s", n.id, op.id, subjects.FromCAS(r.Cas))
+	}
+	if v := made.Version; v.Seq > uint64(len(log)) || log[v.Seq-1] != made {
+		s.fail("node %d answers #%d with success, but %s has not committed", n.id, op.id, v)
+	}
+}
+
 func (s *Sim) reply(a *attempt, r subjects.Reply) {
+	if a.answered {
+		return
+	}
 	a.answered = true
+	g := a.op.g
+	life := g.life
 	s.trip(func() {
-		op := a.op
-		if op.done || len(op.attempts) == 0 || op.attempts[len(op.attempts)-1] != a {
-			return // nobody hears answers to attempts before the newest
+		if g.life == life {
+			g.soon(0, func() { g.outcome(a, r) })
 		}
-		c := s.clients[op.client]
-		if r.Status.Routed() {
-			c.again(a)
-			return
-		}
-		op.ret, op.reply = s.tick(), r
-		if len(op.entries) > 0 {
-			s.rep.Acks++
-		}
-		if r.Cas != 0 {
-			k, _ := strconv.Atoi(string(op.w.Key[1:]))
-			c.tokens[k] = r.Cas
-		}
-		c.finish(op)
 	})
 }
 
+// slow fails where nothing should keep an operation from its end.
+func (op *operation) slow(s *Sim) {
+	const most = 2500 * ms // a ring that was lost is asked for within a second
+	if d := s.now - op.began; d > most {
+		s.fail("nothing is wrong but the managers, and #%d took %s", op.id, clock(d))
+	}
+}
+
 func (op *operation) String() string {
-	names := [...]string{"get", "set", "add", "replace", "append", "prepend", "delete", "incr", "decr", "touch"}
+	names := [...]string{"get", "set", "add", "replace", "append", "prepend", "delete", "incr", "decr", "touch", "flush"}
+	name := names[op.w.Verb]
+	if op.expiry {
+		name = "expire"
+	}
 	out := "open"
 	if op.ret != 0 {
 		out = fmt.Sprintf("%s %q %s", op.reply.Status, op.reply.Value, subjects.FromCAS(op.reply.Cas))
 	}
 	made := ""
 	for _, e := range op.entries {
-		made += " made " + e.Version.String()
+		made += fmt.Sprintf(" made %s (kind %d %s exp %d clock %d)", e.Version, e.Kind, e.Answer, e.Expiry, e.Clock)
 	}
-	return fmt.Sprintf("[%d..%d] #%d %s %s=%s cas %s delta %d%s -> %s", op.call, op.ret, op.id, names[op.w.Verb], op.w.Key, op.w.Value, subjects.FromCAS(op.w.Cas), op.w.Delta, made, out)
+	return fmt.Sprintf("[%d..%d] #%d of gateway %s %s %s=%s cas %s delta %d exptime %d%s -> %s", op.call, op.ret, op.id, op.w.Op.Boot, name, op.w.Key, op.w.Value, subjects.FromCAS(op.w.Cas), op.w.Delta, op.w.Exptime, made, out)
 }

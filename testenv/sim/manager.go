@@ -3,30 +3,62 @@ package sim
 import (
 	"slices"
 
+	"github.com/etolabo/kumofs/kumomanager/members"
 	"github.com/etolabo/kumofs/kumomanager/rebalance"
+	"github.com/etolabo/kumofs/subjects"
 	"github.com/etolabo/kumofs/subjects/ring"
 )
 
-// manager is the leader of the managers with a log that never fails: the real
-// table and its rules, with a simple will.
+// manager is the managers' log with its leader: the real table and its rules,
+// the real judgement of who is alive, and a will that is the product's own
+// (planned) or wilder.
 type manager struct {
 	s       *Sim
 	table   *ring.Table
-	heard   []int64         // when each node was heard last
+	tables  []*ring.Table   // all there ever were
 	history [][]ring.Config // by partition and epoch
 	changed []int64         // when each partition was changed last
+
+	// Of the leader.
+	roster *members.Roster
+	term   int
+	led    int64 // since when
+	quorum bool  // commands can commit
+	busy   bool  // one is under way
+	wishes []wish
+}
+
+// wish is what a primary asks for.
+type wish struct {
+	from ring.Process
+	c    ring.Change
 }
 
 func newManager(s *Sim) *manager {
-	m := &manager{s: s, heard: make([]int64, s.prof.Nodes+1), changed: make([]int64, s.prof.Partitions)}
+	m := &manager{s: s, changed: make([]int64, s.prof.Partitions), quorum: true}
 	m.history = make([][]ring.Config, s.prof.Partitions)
 	for p := range m.history {
 		m.history[p] = []ring.Config{{}}
 	}
 	m.table = &ring.Table{}
+	m.lead()
 	m.apply(ring.Command{Init: &ring.Init{Cluster: "sim", ClusterID: 1, Partitions: s.prof.Partitions, Replicas: s.prof.Replicas}})
 	s.after(500*ms, m.tick)
 	return m
+}
+
+// lead begins a term. What is not in the table, its leader learns anew, or has
+// heard as one of the others.
+func (m *manager) lead() {
+	m.term++
+	m.led = m.s.now
+	m.busy, m.wishes = false, nil
+	now := m.s.now + 1
+	if m.roster == nil || m.s.chance(0.5) {
+		m.roster = members.New(m.s.prof.FailAfter*ms, now)
+		m.roster.Know(m.table, now)
+	}
+	m.roster.Lead(now)
 }
 
 // config returns the configuration of an epoch.
@@ -37,7 +69,43 @@ func (m *manager) config(p ring.Partition, e ring.Epoch) (ring.Config, bool) {
 	return ring.Config{}, false
 }
 
-func (m *manager) apply(c ring.Command) bool {
+// propose puts a command into the log, one at a time. It takes effect after a
+// while, in this term or, if its leader lost its quorum, perhaps in a later.
+func (m *manager) propose(c ring.Command) {
+	m.busy = true
+	term := m.term
+	d := m.s.rng.Int64N(3 * ms)
+	if !m.s.calm && m.s.chance(0.05) {
+		d = m.s.between(0, 500)
+	}
+	m.s.after(d, func() { m.commit(term, c) })
+}
+
+func (m *manager) commit(term int, c ring.Command) {
+	switch {
+	case !m.quorum:
+		if m.s.chance(0.5) { // else it is lost with its leader
+			m.s.after(m.s.between(1, 50), func() { m.commit(term, c) })
+		}
+		return
+	case term != m.term && m.s.chance(0.5):
+		return
+	}
+	// A copy may have lost its data meanwhile: no whole one in sync is the
+	// operator's business.
+	c.Change = slices.DeleteFunc(c.Change, func(c ring.Change) bool { return !m.s.sound(c.Partition, c.ISR) })
+	if len(c.Seen)+len(c.Down)+len(c.Change)+len(c.Target) > 0 {
+		m.apply(c)
+	}
+	if term == m.term {
+		m.busy = false
+	}
+}
+
+func (m *manager) apply(c ring.Command) {
+	if !m.quorum {
+		m.s.fail("the managers change the table without a quorum")
+	}
 	t, res, err := m.table.Apply(c)
 	if err != nil {
 		m.s.fail("apply %+v: %v", c, err)
@@ -45,255 +113,190 @@ func (m *manager) apply(c ring.Command) bool {
 	for _, r := range res.Refused {
 		m.s.note("managers refuse a change of p%d: %s", r.Partition, r.Why)
 	}
-	same := t == m.table
+	if t == m.table {
+		return
+	}
+	for _, n := range c.Seen {
+		m.s.nodes[n.ID].told = m.s.nodes[n.ID].told || n.Unclean
+	}
+	old := m.table
 	m.table = t
+	m.tables = append(m.tables, t)
+	m.roster.Know(t, m.s.now+1)
 	for _, p := range res.Done {
 		now := t.Partitions[p]
 		m.history[p] = append(m.history[p], now)
 		m.changed[p] = m.s.now
 		m.s.rep.Epochs++
 		m.s.note("managers: p%d e%d primary %d/%d isr %v learners %v target %v", p, now.Epoch, now.Primary.Store, now.Primary.Boot, ids(now.ISR), ids(now.Learners), ids(now.Target))
+		m.checkChange(p, old, now, c)
 		m.s.checkPartition(p, "the managers commit a configuration")
 	}
-	if !same {
-		m.publish()
-	}
-	return len(res.Refused) == 0
+	m.publish()
 }
 
-func (m *manager) publish() {
-	t := m.table
-	for _, n := range m.s.nodes {
-		if n != nil {
-			m.s.send(0, int(n.id), func() { n.take(update{t}) })
+// checkChange holds rule R1 apart from the table's own code, and of R7 and R13
+// what a table shows.
+func (m *manager) checkChange(p ring.Partition, t *ring.Table, now ring.Config, cmd ring.Command) {
+	old := t.Partitions[p]
+	i := slices.IndexFunc(cmd.Change, func(c ring.Change) bool { return c.Partition == p && c.Epoch == old.Epoch })
+	switch {
+	case i < 0 || now.Epoch != old.Epoch+1:
+		m.s.fail("p%d goes from epoch %d to %d, which nobody asked for", p, old.Epoch, now.Epoch)
+	case !now.HasISR(now.Primary.Store) || len(now.ISR) == 0:
+		m.s.fail("p%d: the primary of epoch %d is not in sync", p, now.Epoch)
+	case old.Epoch == 0:
+		return
+	}
+	c := cmd.Change[i]
+	for _, id := range now.ISR {
+		if !old.HasISR(id) && (!old.HasLearner(id) || c.By != old.Primary) {
+			m.s.fail("p%d: node %d is in sync at epoch %d, and was not certified", p, id, now.Epoch)
 		}
 	}
+	if !old.HasISR(now.Primary.Store) {
+		m.s.fail("p%d: node %d leads epoch %d and was not in sync", p, now.Primary.Store, now.Epoch)
+	}
+	if slices.Contains(old.Unclean, now.Primary.Store) && !now.Loss {
+		m.s.fail("p%d: node %d leads epoch %d and is not clean", p, now.Primary.Store, now.Epoch)
+	}
+}
+
+// publish sends the ring to everybody, now and then an old one.
+func (m *manager) publish() {
+	for _, n := range m.s.nodes[min(1, len(m.s.nodes)):] {
+		t := m.some()
+		m.s.send(0, int(n.id), func() { n.take(update{t}) })
+	}
+	for _, g := range m.s.gateways {
+		t := m.some()
+		m.s.trip(func() { g.learn(t) })
+	}
+}
+
+// some is the newest table, or an older one that was late.
+func (m *manager) some() *ring.Table {
+	if !m.s.calm && m.s.chance(m.s.prof.Stale) {
+		return m.tables[m.s.rng.IntN(len(m.tables))]
+	}
+	return m.table
 }
 
 // hello is a heartbeat.
-func (m *manager) hello(p ring.Process, unclean bool) {
-	n, known := m.table.Node(p.Store)
-	if known && n.Boot > p.Boot {
-		return
-	}
-	m.heard[p.Store] = m.s.now
-	if !known || n.Boot != p.Boot || !n.Up {
-		name := "n" + p.Store.String()
-		m.apply(ring.Command{Seen: []ring.Node{{ID: p.Store, Boot: p.Boot, Name: name, Addr: name, Unclean: unclean}}})
-	}
+func (m *manager) hello(p ring.Process, unclean, stopping bool) {
+	name := "n" + p.Store.String()
+	m.roster.Hear(subjects.Heartbeat{
+		Role: subjects.RoleServer, ID: p.Store, Boot: p.Boot, Node: name, Addr: name, Unclean: unclean, Stopping: stopping,
+	}, m.s.now+1)
 }
 
+// tick is a round of the leader: one command with all that is to be done.
 func (m *manager) tick() {
-	var down []ring.Process
-	for _, n := range m.table.Nodes {
-		p := m.s.nodes[n.ID]
-		if m.s.prof.PlainReads && p.up && p.boot == n.Boot {
-			m.heard[n.ID] = m.s.now // nobody is taken for dead who is not
-		}
-		if n.Up && m.s.now-m.heard[n.ID] > 450*ms {
-			down = append(down, n.Process())
+	m.s.after(m.s.between(30, 80), m.tick)
+	if !m.quorum {
+		return
+	}
+	if m.s.prof.PlainReads {
+		for _, n := range m.s.nodes[1:] { // nobody is taken for dead who is not
+			if n.up {
+				m.hello(n.process(), n.unclean, n.stopping)
+			}
 		}
 	}
-	if len(down) > 0 {
-		m.s.note("managers take %v for dead", down)
-		m.apply(ring.Command{Down: down})
-	}
-	m.reconcile()
+	m.roster.Tick(m.s.now + 1)
+	m.refuse()
 	if m.s.chance(0.3) {
 		m.publish()
 	}
-	m.s.after(m.s.between(30, 80), m.tick)
-}
-
-// reconcile changes what the managers want to change by themselves.
-func (m *manager) reconcile() {
-	if m.s.prof.Planned {
-		for p := range m.table.Partitions {
-			if len(m.table.Partitions[p].Target) == 0 {
-				m.retarget(ring.Partition(p))
-			}
-		}
-		for _, c := range rebalance.Reconcile(m.view()).Changes {
-			m.change(c)
-		}
+	if m.busy {
 		return
 	}
-	for p := range m.table.Partitions {
-		if c, ok := m.want(ring.Partition(p)); ok {
-			m.change(c)
+	var cmd ring.Command
+	cmd.Seen, cmd.Down = m.roster.Changes(m.table)
+	t := m.table
+	if len(cmd.Seen)+len(cmd.Down) > 0 {
+		if len(cmd.Down) > 0 {
+			m.s.note("managers take %v for dead", cmd.Down)
+		}
+		t, _, _ = t.Apply(cmd)
+	}
+	if m.s.prof.Planned {
+		m.plan(t, &cmd)
+	} else {
+		m.will(t, &cmd)
+	}
+	if !m.s.calm && m.s.chance(m.s.prof.Rogue) {
+		cmd.Change = []ring.Change{m.rogue(t)}
+	}
+	if len(cmd.Seen)+len(cmd.Down)+len(cmd.Change)+len(cmd.Target) > 0 {
+		m.propose(cmd)
+	}
+}
+
+// refuse checks whom the managers take for the copy of a store: nobody is.
+func (m *manager) refuse() {
+	for _, e := range m.roster.TakeNotes() {
+		if p := e.Process; !p.Zero() && m.s.nodes[p.Store].up && m.s.nodes[p.Store].process() == p {
+			m.s.fail("the managers tell %s to end, which is the only process of its store", p)
 		}
 	}
 }
 
-func (m *manager) view() rebalance.View {
-	v := rebalance.View{Table: m.table, Nodes: map[ring.NodeID]rebalance.Status{}, Learners: 2, Shifts: 1}
-	for _, n := range m.table.Nodes {
-		st := rebalance.Status{State: rebalance.Down, Boot: n.Boot}
-		if n.Up {
-			st.State = rebalance.Up
+// plan adds what the product's managers would.
+func (m *manager) plan(t *ring.Table, cmd *ring.Command) {
+	for p := range t.Partitions {
+		if len(t.Partitions[p].Target) == 0 {
+			m.retarget(ring.Partition(p))
+			break
 		}
-		v.Nodes[n.ID] = st
 	}
-	return v
+	taken := map[ring.Partition]bool{}
+	add := func(c ring.Change) {
+		// No whole copy in sync is the operator's business.
+		if !taken[c.Partition] && m.s.sound(c.Partition, c.ISR) {
+			taken[c.Partition] = true
+			cmd.Change = append(cmd.Change, c)
+		}
+	}
+	for _, w := range m.wishes {
+		c, why := rebalance.Judge(m.view(t), w.from, w.c)
+		if why != "" {
+			m.s.note("managers refuse a wish for p%d: %s", c.Partition, why)
+			continue
+		}
+		m.checkJudged(t, w, c)
+		add(c)
+	}
+	m.wishes = nil
+	for _, c := range rebalance.Reconcile(m.view(t)).Changes {
+		add(c)
+	}
 }
 
-// change makes a change unless no whole copy would be left in sync, which is
-// the operator's business.
-func (m *manager) change(c ring.Change) {
-	if m.s.sound(c.Partition, c.ISR) {
-		m.apply(ring.Command{Change: []ring.Change{c}})
+// checkJudged holds rule R7: a primary is not left alone while the others are
+// heard, unless two said so, or the others themselves.
+func (m *manager) checkJudged(t *ring.Table, w wish, c ring.Change) {
+	old := t.Partitions[c.Partition]
+	if len(c.ISR) > 1 || c.Primary != w.from || len(old.ISR) == 1 || old.Disputed {
+		return
 	}
+	for _, id := range old.ISR {
+		if w.c.Told && m.s.nodes[id].parts[c.Partition].damaged() {
+			continue
+		}
+		if n, _ := t.Node(id); n.Up && !slices.Contains(c.ISR, id) && !slices.Contains(old.Unclean, id) && m.roster.UpFor(id, m.s.now+1) > 0 {
+			m.s.fail("p%d: %s is left alone at its word while node %d is heard", c.Partition, w.from, id)
+		}
+	}
+}
+
+func (m *manager) view(t *ring.Table) rebalance.View {
+	return rebalance.View{Table: t, Nodes: m.roster.Status(m.s.now + 1), Learners: 2, Shifts: 1}
 }
 
 // asked takes a primary's wish.
-func (m *manager) asked(c ring.Change) {
-	old := m.table.Partitions[c.Partition]
-	if c.Epoch != old.Epoch {
-		return
-	}
-	if c.Primary.Boot == 0 {
-		n, _ := m.table.Node(c.Primary.Store)
-		c.Primary = n.Process()
-	}
-	if m.s.prof.Planned {
-		c, why := rebalance.Judge(m.view(), c.By, c)
-		if why != "" {
-			m.s.note("managers refuse a wish for p%d: %s", c.Partition, why)
-			return
-		}
-		m.change(c)
-		return
-	}
-	if len(c.ISR) == 1 && len(old.ISR) > 1 && !m.s.prof.PlainReads && m.s.chance(0.5) {
-		// Whoever asks to be alone may be the one who is cut off.
-		for _, id := range old.ISR {
-			if n, _ := m.table.Node(id); n.Up && id != old.Primary.Store && !slices.Contains(old.Unclean, id) {
-				rest := slices.DeleteFunc(slices.Clone(old.ISR), func(x ring.NodeID) bool { return x == old.Primary.Store })
-				m.change(ring.Change{Partition: c.Partition, Epoch: c.Epoch, Primary: n.Process(), ISR: rest, Reason: "the primary moves instead"})
-				return
-			}
-		}
-	}
-	m.change(c)
-}
-
-// want is what the managers want to change by themselves.
-func (m *manager) want(p ring.Partition) (c ring.Change, ok bool) {
-	old := m.table.Partitions[p]
-	up := func(id ring.NodeID) bool {
-		n, ok := m.table.Node(id)
-		return ok && n.Up
-	}
-	if old.Epoch == 0 {
-		return m.place(p, up)
-	}
-	c = ring.Change{Partition: p, Epoch: old.Epoch, Primary: old.Primary, ISR: old.ISR}
-	dead := !m.table.Alive(old.Primary)
-	for _, id := range old.Target {
-		if up(id) && !old.HasISR(id) {
-			c.Learners = append(c.Learners, id)
-		}
-	}
-	switch {
-	case dead:
-		return m.failOver(c, old, up)
-	case m.s.now-m.changed[p] < 150*ms:
-		return c, false
-	case !sameSet(c.Learners, old.Learners):
-		return c, true
-	case len(c.Learners) > 0 || slices.ContainsFunc(old.Target, func(id ring.NodeID) bool { return !old.HasISR(id) }):
-		return c, false // first the copies, then the surplus
-	}
-	return m.surplus(c, old, up)
-}
-
-// place makes the first configuration.
-func (m *manager) place(p ring.Partition, up func(ring.NodeID) bool) (c ring.Change, ok bool) {
-	target := m.table.Partitions[p].Target
-	if len(target) == 0 {
-		m.retarget(p)
-		target = m.table.Partitions[p].Target
-	}
-	if len(target) == 0 || slices.ContainsFunc(target, func(id ring.NodeID) bool { return !up(id) }) {
-		return c, false
-	}
-	n, _ := m.table.Node(target[0])
-	return ring.Change{Partition: p, Primary: n.Process(), ISR: target}, true
-}
-
-// failOver makes another in-sync replica primary. Who is down is left out, most
-// of the time at once.
-func (m *manager) failOver(c ring.Change, old ring.Config, up func(ring.NodeID) bool) (ring.Change, bool) {
-	var able []ring.NodeID
-	for _, id := range old.ISR {
-		if up(id) && !slices.Contains(old.Unclean, id) {
-			able = append(able, id)
-		}
-	}
-	if len(able) == 0 {
-		return c, false
-	}
-	n, _ := m.table.Node(able[m.s.rng.IntN(len(able))])
-	c.Primary = n.Process()
-	if m.s.chance(0.8) {
-		c.ISR = able
-	}
-	c.Learners = slices.DeleteFunc(c.Learners, func(id ring.NodeID) bool { return slices.Contains(c.ISR, id) })
-	return c, true
-}
-
-// surplus takes out who is not wanted any more, the primary through another.
-func (m *manager) surplus(c ring.Change, old ring.Config, up func(ring.NodeID) bool) (ring.Change, bool) {
-	for _, id := range old.ISR {
-		if slices.Contains(old.Target, id) {
-			continue
-		}
-		if id != old.Primary.Store {
-			c.ISR = slices.DeleteFunc(slices.Clone(old.ISR), func(x ring.NodeID) bool { return x == id })
-			return c, true
-		}
-		to := old.Target[m.s.rng.IntN(len(old.Target))]
-		if !up(to) || slices.Contains(old.Unclean, to) {
-			return c, false
-		}
-		n, _ := m.table.Node(to)
-		c.Primary = n.Process()
-		return c, true
-	}
-	return c, false
-}
-
-// retarget wishes for other places.
-func (m *manager) retarget(p ring.Partition) {
-	known := slices.Clone(m.table.Nodes)
-	if len(known) < m.s.prof.Replicas {
-		return
-	}
-	m.s.rng.Shuffle(len(known), func(i, j int) { known[i], known[j] = known[j], known[i] })
-	if m.s.prof.Planned {
-		m.replan(known)
-		return
-	}
-	var to []ring.NodeID
-	for _, n := range known[:m.s.prof.Replicas] {
-		to = append(to, n.ID)
-	}
-	m.s.note("managers want p%d at %v", p, ids(to))
-	m.apply(ring.Command{Target: []ring.Target{{Partition: p, Nodes: to}}})
-}
-
-// replan attaches some of the nodes, in this order, and places all partitions on
-// them.
-func (m *manager) replan(nodes []ring.Node) {
-	n := m.s.prof.Replicas + m.s.rng.IntN(len(nodes)-m.s.prof.Replicas+1)
-	var servers []rebalance.Server
-	for _, n := range nodes[:n] {
-		servers = append(servers, rebalance.Server{ID: n.ID})
-	}
-	if wishes := rebalance.Targets(m.table, servers); len(wishes) > 0 {
-		for _, w := range wishes {
-			m.s.note("managers want p%d at %v", w.Partition, ids(w.Nodes))
-		}
-		m.apply(ring.Command{Target: wishes})
+func (m *manager) asked(from ring.Process, c ring.Change) {
+	if m.quorum && len(m.wishes) < 100 {
+		m.wishes = append(m.wishes, wish{from, c})
 	}
 }

@@ -3,126 +3,58 @@ package sim_test
 import (
 	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
-var mutants = flag.Bool("mutants", false, "break the replication machine in known ways and see that seeds convict each")
+var (
+	mutants     = flag.Bool("mutants", false, "break the product in known ways and see that seeds convict each")
+	mutantSeeds = flag.Int("mutant-seeds", 20_000, "within how many seeds")
+	mutantTable = flag.String("mutant-table", "", "a file to write the outcome to")
+)
 
-// mutant is one line of the machine made wrong. None is ever part of the
-// product: the compiler is given another file in place of its own.
+// mutant is one place of the product made wrong. None is ever part of it: the
+// compiler is given another file in place of its own.
 type mutant struct {
 	name     string
-	file     string // in kumoserver/replica
+	rule     string // that is broken; and the hole of the original kumofs that it stands for, if it does
+	file     string
 	old, new string
 }
 
-var breaks = []mutant{
-	{"a commit does not wait for every replica", "lead.go",
-		`	for _, p := range l.peers {
-		if !l.required(p) {
-			continue
-		}
-		if p.state == starting {`,
-		`	for i, p := range l.peers {
-		if !l.required(p) || i == 1 {
-			continue
-		}
-		if p.state == starting {`},
-	{"who was asked for is not required", "lead.go",
-		`return !p.learner || p.joining || slices.Contains(l.asked, p.id)`,
-		`return !p.learner || p.joining && l.ask == nil`},
-	{"a joining learner is not required", "lead.go",
-		`return !p.learner || p.joining || slices.Contains(l.asked, p.id)`,
-		`return !p.learner`},
-	{"a learner is certified before it has caught up", "lead.go",
-		`p.complete && p.match >= p.joinAt &&`, `p.complete &&`},
-	{"an incomplete learner is certified", "peer.go",
-		`if !p.learner || p.state != replicating || !p.complete || p.silent {
-		return
-	}`, `if !p.learner || p.state != replicating || p.silent {
-		return
+// All breaks. Of the twelve holes of the original kumofs each is here in the
+// shape that it can have in this design. Hole 7, a clock order that is not
+// transitive, has none, since nothing is ordered by clocks: the nearest is a
+// partition's clock that goes back. Hole 11, a ring that is lost with the
+// managers, is a matter of their log: kumomanager's TestRestart and the tests of
+// bus/quorum hold it; its other half, no fsync, stands here as a promise that is
+// told before it is on disk.
+func breaks() (all []mutant) {
+	for _, list := range [][]mutant{machineBreaks, moreMachineBreaks, otherBreaks} {
+		all = append(all, list...)
 	}
-	p.complete = true`},
-	{"a replica does not cut", "backup.go",
-		`		r.cut(m.Epoch, shared)`, `		r.promise(m.Epoch)`},
-	{"a replica cuts again at a late EpochStart", "backup.go",
-		`case r.tail.Epoch == m.Epoch:`, `case false:`},
-	{"a late order to begin anew is obeyed", "backup.go",
-		`(!ok || shared.Seq < m.Base.Seq)`, `true`},
-	{"entries are visible at replicas before they commit", "backup.go",
-		`r.commitTo(min(m.Commit, r.tail.Seq))`, `r.commitTo(r.tail.Seq)`},
-	{"a range is not brought up to date", "backup.go",
-		`if r.catchUp(m) {`, `if true {`},
-	{"messages of an older epoch are taken", "backup.go",
-		`if h.Epoch == r.promised && h.From == r.leader && r.lead == nil && !r.faulty {`, `if r.lead == nil {`},
-	{"a lower epoch is promised again", "backup.go",
-		`if m.Epoch < r.promised || m.Epoch == r.promised`, `if m.Epoch == r.promised`},
-	{"a gap is filled with whatever comes", "backup.go",
-		`case e.Prev != r.tail:`, `case e.Prev.Seq > r.tail.Seq+1:`},
-	{"a primary acknowledges what is not durable", "lead.go",
-		`commit := r.durable`, `commit := r.tail.Seq`},
-	{"a replica acknowledges what is not durable", "replica.go",
-		`Tail: r.tail}, true)
-	}
-}`, `Tail: r.tail}, false)
-	}
-}`},
-	{"a new primary shows what is of unknown fate", "lead.go",
-		`		l.hide()`, `		l.hidden = nil`},
-	{"leases are not looked at", "lease.go",
-		`until = min(until, p.lease)`, `until = max(until, p.lease)`},
-	{"a grant does not bind its giver", "lease.go",
-		`if g.to != r.self && r.now < g.until {`, `if g.to != r.self && r.now < 0 {`},
-	{"a restarted process forgets what it granted", "replica.go",
-		`if s.Promised > 0 {`, `if s.Promised > 0 && o.Lease == 0 {`},
-	{"all grants end with an answer to EpochStart", "peer.go",
-		`r.release(func(g grant) bool { return g.to.Store == p.id })`, `r.grants = nil`},
-	{"a lease counts from its answer and lasts as long as its grant", "lease.go",
-		`p.lease = max(p.lease, ev.Sent+r.o.Lease)`, `p.lease = max(p.lease, ev.Now+r.o.Grant)`},
-	{"a replica that does not follow grants", "lease.go",
-		`if r.lead != nil || ev.Epoch != r.promised || ev.From != r.leader || r.faulty || r.unclean {`, `if r.lead != nil {`},
-	{"a new primary does not ask its replicas", "lead.go",
-		`if p.state == starting {
-			commit = 0`, `if p.state == starting {
-			continue`},
-	{"a write is judged against what has committed", "judge.go",
-		`if e, ok := r.lead.newest[string(key)]; ok {`, `if e, ok := r.lead.newest[string(key)]; ok && false {`},
-	{"a failing answer does not wait", "judge.go",
-		`	case open:
-		l.wait(`, `	case open && r.p > 99:
-		l.wait(`},
-	{"a repeat of what is prepared is taken again", "judge.go",
-		`if e := l.byOp[opKey{op.Boot, op.N}]; e != nil {`, `if e := l.byOp[opKey{op.Boot, op.N}]; e != nil && r.p > 99 {`},
-	{"a repeat of what has committed is taken again", "judge.go",
-		`	return past != subjects.PastUnknown`, `	return false`},
-	{"what is over takes effect", "judge.go",
-		`	case subjects.PastOver:
-		r.answer(ev.ID, subjects.StatusUnknown)`, `	case subjects.PastOver:
-		past = subjects.PastUnknown`},
-	{"a failure of a later attempt is not recorded", "judge.go",
-		`case w.Attempt > 1 && w.Op.Boot != 0:`, `case w.Attempt > 99:`},
-	{"a new primary forgets who made what it rolls forward", "lead.go",
-		`				l.prepared(e)`, `				l.prepared(e)
-				clear(l.byOp)`},
-	{"answers do not travel with the data", "peer.go",
-		`m.Sessions = r.log.Sessions()`, `m.Sessions = (&subjects.Sessions{}).Append(nil)`},
-	{"a late report of a complete stream counts", "peer.go",
-		`if p == nil || !p.learner || p.complete || m.Commit < p.base.Seq {`, `if p == nil || !p.learner || p.complete {`},
-	{"a restarted process does not say hello", "lease.go",
-		`		r.hello(ev.From)`, ``},
-	{"a commit index is told once", "peer.go",
-		`|| p.knows < r.commit && r.now-p.toldAt >= r.o.Resend)`, `)`},
-	{"a learner begins anew after what is not committed", "peer.go",
-		`r.outline.At(r.commit), false`, `r.tail, false`},
+	return all
 }
 
-var convicted = regexp.MustCompile(`(?m)^\s*(seed \d+ \([\w, ]+\), at .*)$`)
+// caught is the outcome of one mutant.
+type caught struct {
+	mutant
+	seed int // that convicted it; 0: none
+	why  string
+	took time.Duration
+}
 
+var convicted = regexp.MustCompile(`(?m)^\s*seed (\d+) \(([\w, ]+)\), at .*?: (.*)$`)
+
+// TestMutants is as quick as the seeds that a mutant takes: it is compiled once
+// and stops at its first conviction.
 func TestMutants(t *testing.T) {
 	if !*mutants {
 		t.Skip("no -mutants given")
@@ -131,37 +63,94 @@ func TestMutants(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, m := range breaks {
+	var all []caught
+	found := 0
+	for _, m := range breaks() {
 		t.Run(strings.ReplaceAll(m.name, " ", "-"), func(t *testing.T) {
-			path := filepath.Join(root, "kumoserver/replica", m.file)
-			src, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if strings.Count(string(src), m.old) != 1 {
-				t.Fatalf("%s has the line to break %d times", m.file, strings.Count(string(src), m.old))
-			}
-			dir := t.TempDir()
-			broken := filepath.Join(dir, m.file)
-			write(t, broken, []byte(strings.Replace(string(src), m.old, m.new, 1)))
-			overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{path: broken}})
-			if err != nil {
-				t.Fatal(err)
-			}
-			write(t, filepath.Join(dir, "overlay.json"), overlay)
-			cmd := exec.Command("go", "test", "-count=1", "-overlay="+filepath.Join(dir, "overlay.json"), "-run", "TestSeeds$", ".", "-seeds=20000")
-			out, err := cmd.CombinedOutput()
-			found := convicted.FindSubmatch(out)
-			switch {
-			case err == nil:
-				t.Error("nothing found it")
-			case found == nil:
-				t.Errorf("not convicted but broken:\n%s", out)
-			default:
-				t.Logf("%s", found[1])
+			c := convict(t, root, m)
+			all = append(all, c)
+			if c.seed > 0 {
+				found++
+				t.Logf("seed %d, %s: %s", c.seed, c.took.Round(time.Second), c.why)
+			} else {
+				t.Logf("nothing found it in %d seeds", *mutantSeeds)
 			}
 		})
 	}
+	t.Logf("%d of %d mutants convicted", found, len(all))
+	if found*100 < len(all)*95 {
+		t.Errorf("%d of %d mutants convicted, want 95%%", found, len(all))
+	}
+	if *mutantTable != "" {
+		write(t, *mutantTable, []byte(table(root, all, found)))
+	}
+}
+
+func convict(t *testing.T, root string, m mutant) caught {
+	t.Helper()
+	path := filepath.Join(root, m.file)
+	src, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(src), m.old); n != 1 {
+		t.Fatalf("%s has the place to break %d times", m.file, n)
+	}
+	dir := t.TempDir()
+	broken := filepath.Join(dir, filepath.Base(m.file))
+	write(t, broken, []byte(strings.Replace(string(src), m.old, m.new, 1)))
+	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{path: broken}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "overlay.json"), overlay)
+	bin := filepath.Join(dir, "sim.test")
+	if out, err := exec.Command("go", "test", "-c", "-vet=off", "-ldflags=-s -w", "-o", bin, "-overlay="+filepath.Join(dir, "overlay.json"), ".").CombinedOutput(); err != nil {
+		t.Fatalf("%s does not compile: %v\n%s", m.name, err, out)
+	}
+	began := time.Now()
+	out, err := exec.Command(bin, "-test.run", "TestSeeds$", "-test.timeout", "0", "-seeds", strconv.Itoa(*mutantSeeds)).CombinedOutput()
+	c := caught{mutant: m, took: time.Since(began)}
+	if err == nil {
+		return c
+	}
+	how := convicted.FindStringSubmatch(string(out))
+	if how == nil {
+		t.Fatalf("not convicted but broken:\n%s", out)
+	}
+	c.seed, _ = strconv.Atoi(how[1])
+	c.why = fmt.Sprintf("(%s) %s", how[2], how[3])
+	return c
+}
+
+// table is the list for people.
+func table(root string, all []caught, found int) string {
+	commit := "?"
+	cmd := exec.Command("git", "rev-parse", "--short", "HEAD")
+	cmd.Dir = root
+	if out, err := cmd.Output(); err == nil {
+		commit = strings.TrimSpace(string(out))
+	}
+	b := &strings.Builder{}
+	fmt.Fprintf(b, "# Mutants\n\nThe product made wrong in %d places, one at a time, and the first seed of the simulator that convicts each. Made by `task mutants` at commit %s. %d of %d are convicted, each within %d seeds from seed 1 on; as a rule the number of the seed is the number of seeds that it took.\n\n", len(all), commit, found, len(all), *mutantSeeds)
+	b.WriteString("A rule is one of [protocol.md](../protocol.md). \"hole\" is the number of a hole of the original kumofs that a mutant stands for, in the order of that file's last table as the tests know them; \"named\" are the three whose undoing a model of the protocol had shown to be fatal.\n\n| mutant | breaks | file | seed | what convicted it |\n|---|---|---|---|---|\n")
+	for _, c := range all {
+		seed := strconv.Itoa(c.seed)
+		if c.seed == 0 {
+			seed = "none"
+		}
+		fmt.Fprintf(b, "| %s | %s | `%s` | %s | %s |\n", c.name, c.rule, c.file, seed, short(c.why))
+	}
+	return b.String()
+}
+
+// short makes a conviction fit into a cell.
+func short(why string) string {
+	why = strings.NewReplacer("|", "/", "0000000000000", "").Replace(why)
+	if r := []rune(why); len(r) > 140 {
+		why = string(r[:140]) + " …"
+	}
+	return why
 }
 
 func write(t *testing.T, path string, b []byte) {

@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"fmt"
 	"slices"
 
 	"github.com/etolabo/kumofs/kumoserver/replica"
@@ -11,30 +10,27 @@ import (
 
 // node is a server: a store that survives, and a process that does not.
 type node struct {
-	s     *Sim
-	id    ring.NodeID
-	parts []*part
+	s       *Sim
+	id      ring.NodeID
+	parts   []*part
+	journal journal
+	clocks  clocks // of its machine
 
 	// Of the process; all new with each start.
-	life    int // grows with each start and crash; what an old one scheduled is void
-	up      bool
-	boot    ring.BootID
-	unclean bool // found so at start
-	table   *ring.Table
-	inbox   []any
-	waking  bool
-	paused  int64 // until when
-	lastAt  int64 // when the last flush ends
-
-	// journal is what was written since safe, in order. Everything before disk
-	// is in the parts' disk copies, everything before safe in the safe ones.
-	journal []write
-	begun   int            // the place in the journal where the slice begins
-	disk    int            // the place that the disk copies have reached
-	flushes int            // the place that flushes under way will reach
-	outbox  []replica.Send // wait for the next flush
-	written []bool         // partitions with entries that wait for it
-	granted []subjects.PartitionEpoch
+	life     int // grows with each start and crash; what an old one scheduled is void
+	up       bool
+	boot     ring.BootID
+	unclean  bool // found so at start
+	told     bool // and the managers know
+	stopping bool // it was told to stop
+	table    *ring.Table
+	inbox    []any
+	waking   bool
+	paused   int64          // until when
+	lastAt   int64          // when the last flush ends
+	outbox   []replica.Send // wait for the next flush
+	written  []bool         // partitions with entries that wait for it
+	granted  []subjects.PartitionEpoch
 }
 
 // part is one partition at one node.
@@ -53,12 +49,6 @@ type part struct {
 	left    int64         // when a configuration that names this node was last in force
 }
 
-// write is an effect on the store in the journal.
-type write struct {
-	p ring.Partition
-	e replica.Effect
-}
-
 // Inbox items beside replica's events.
 type (
 	packet  struct{ b []byte }
@@ -72,10 +62,20 @@ type (
 		v subjects.Version
 	}
 	request struct{ a *attempt }
-	at      struct {
+	ranged  struct {
 		p  ring.Partition
-		ev replica.Event
+		ev replica.RangeRead
 	}
+	expiry struct { // a key that a reader found to be over
+		a   *attempt
+		key []byte
+	}
+	confirming struct { // an answer that the replicas must confirm
+		a     *attempt
+		epoch ring.Epoch
+		reply subjects.Reply
+	}
+	died   struct{ ring.Process }
 	ticked struct{}
 )
 
@@ -96,6 +96,7 @@ func (p *part) Clock() int64 { return p.mem.sessions.Clock() }
 
 func newNode(s *Sim, id ring.NodeID) *node {
 	n := &node{s: s, id: id, written: make([]bool, s.prof.Partitions)}
+	n.clocks = s.newClocks(pick(s.rng, 0, s.between(-1000, 1000)/ms, s.between(-3_600_000, 3_600_000)/ms))
 	for i := range s.prof.Partitions {
 		n.parts = append(n.parts, &part{n: n, p: ring.Partition(i), mem: empty(), disk: empty(), safe: empty()})
 	}
@@ -105,27 +106,55 @@ func newNode(s *Sim, id ring.NodeID) *node {
 // start begins a process from what is on disk.
 func (n *node) start() {
 	s := n.s
+	if n.up {
+		return
+	}
 	s.boots++
 	n.life++
 	n.up, n.boot = true, s.boots
-	n.table, n.inbox, n.waking, n.paused, n.lastAt = nil, nil, false, 0, s.now
-	n.journal, n.begun, n.disk, n.flushes, n.outbox = nil, 0, 0, 0, nil
+	n.table, n.inbox, n.waking, n.paused, n.lastAt, n.outbox = nil, nil, false, 0, s.now, nil
+	n.journal.flushes = n.journal.end()
 	clear(n.written)
 	s.note("node %d starts as %d", n.id, n.boot)
 	for _, p := range n.parts {
-		p.mem, p.safe = p.disk.clone(), p.disk.clone()
+		p.mem = p.disk.clone()
 		p.serving, p.left = false, s.now
+		n.unclean = n.unclean || p.mem.unclean && !n.told
 		p.begin()
 	}
 	n.every(20, 50, func() { n.take(ticked{}) })
-	n.every(80, 120, func() { n.heartbeat() })
-	n.every(100, 100, func() { n.sync() })
+	n.every(80, 120, n.heartbeat)
+	n.every(600, 1000, n.poll)
+	if s.prof.Sync == syncInterval {
+		n.every(100, 100, n.sync)
+	}
+}
+
+// poll asks a manager, or another node, for its ring.
+func (n *node) poll() {
+	s := n.s
+	of := 0
+	if s.chance(0.3) {
+		of = int(s.one().id)
+	}
+	s.send(int(n.id), of, func() {
+		t := s.mgr.table
+		if of > 0 {
+			t = s.nodes[of].table
+		}
+		if t != nil && (of == 0 || s.nodes[of].up) {
+			s.send(of, int(n.id), func() { n.take(update{t}) })
+		}
+	})
 }
 
 func (p *part) begin() {
 	st := p.mem.state()
-	st.Now = p.n.s.now
-	p.n.s.note("node %d/%d p%d begins with %+v", p.n.id, p.n.boot, p.p, st)
+	st.Now = p.n.mono()
+	st.Unclean = p.mem.unclean && !p.mem.incomplete
+	if p.n.s.trace.limit > 0 {
+		p.n.s.note("node %d/%d p%d begins with %+v", p.n.id, p.n.boot, p.p, st)
+	}
 	p.m = replica.New(p.p, p.n.process(), st, p, p.n.s.options())
 }
 
@@ -143,77 +172,6 @@ func (n *node) every(a, b int64, do func()) {
 	}
 	n.s.after(n.s.between(0, b), again)
 }
-
-// crash ends the process. Of what was not flushed a part may survive.
-func (n *node) crash() {
-	s := n.s
-	n.up = false
-	n.life++
-	s.rep.Crashes++
-	keep := n.disk
-	if more := n.end() - n.disk; more > 0 {
-		keep += s.rng.IntN(more + 1)
-	}
-	s.note("node %d/%d crashes; %d of %d writes survive", n.id, n.boot, keep, n.end())
-	n.persist(keep)
-	n.unclean = false
-	switch {
-	case s.chance(s.prof.Unclean) && s.mayHurt(n):
-		s.note("node %d lost what was not synced", n.id)
-		n.unclean = true
-		for _, p := range n.parts {
-			p.disk, p.hurt = p.safe.clone(), true
-			p.disk.unclean = true
-		}
-	case s.chance(s.prof.Gone) && s.mayHurt(n):
-		s.note("node %d lost its data", n.id)
-		// The managers must hear of it: else they might give such a node the lead
-		// over a primary that asks to be alone.
-		n.unclean = s.prof.Planned
-		for _, p := range n.parts {
-			p.hurt = true
-			promised := p.disk.promised
-			p.disk = blank()
-			p.disk.promised, p.disk.incomplete = promised, true
-		}
-	}
-	for _, p := range n.parts {
-		p.mem, p.serving = p.disk.clone(), false
-	}
-	s.checkAll("the crash of " + fmt.Sprint(n.id))
-}
-
-// persist brings the disk to this place in the journal. It reports whether there
-// is something among it that is synced in every mode.
-func (n *node) persist(to int) (must bool) {
-	for ; n.disk < to; n.disk++ {
-		w := n.journal[n.disk-n.begun]
-		p := n.parts[w.p]
-		switch w.e.(type) {
-		case replica.Promise, replica.Cut, replica.Reset, replica.Clean, replica.Adopt, drop:
-			must = true
-		}
-		if _, ok := w.e.(replica.Commit); ok && !n.s.chance(0.3) {
-			continue // the commit index is written now and then
-		}
-		if err := p.disk.do(w.e); err != nil {
-			n.s.fail("node %d p%d on disk: %v", n.id, w.p, err)
-		}
-	}
-	return must
-}
-
-// sync brings the machine's disk to where the process wrote.
-func (n *node) sync() {
-	for _, p := range n.parts {
-		p.safe = p.disk.clone()
-	}
-	n.journal = slices.Clone(n.journal[n.disk-n.begun:])
-	n.begun = n.disk
-}
-
-// end is the place after the newest write of the journal.
-func (n *node) end() int { return n.begun + len(n.journal) }
 
 // take puts something before the process; it looks soon.
 func (n *node) take(x any) {
@@ -271,11 +229,19 @@ func (n *node) one(x any) {
 		}
 	case request:
 		n.serve(x)
-	case at:
+	case expiry:
+		n.expire(x)
+	case ranged:
 		n.parts[x.p].step(x.ev)
+	case confirming:
+		n.parts[x.a.op.p].step(&replica.Confirm{ID: x.a.id, Epoch: x.epoch, Reply: x.reply, Now: n.mono()})
+	case died:
+		for _, p := range n.parts {
+			p.step(replica.Died{Process: x.Process, Now: n.mono()})
+		}
 	case ticked:
 		for _, p := range n.parts {
-			p.step(replica.Tick{Now: n.s.now})
+			p.step(replica.Tick{Now: n.mono()})
 		}
 		n.tidy()
 	}
@@ -308,7 +274,7 @@ func (n *node) receive(b []byte) {
 	if err := m.Decode(b); err != nil {
 		n.s.fail("decode: %v", err)
 	}
-	n.parts[subjects.PartitionOf(b)].step(replica.Receive{Msg: m, Now: n.s.now})
+	n.parts[subjects.PartitionOf(b)].step(replica.Receive{Msg: m, Now: n.mono()})
 }
 
 // lease asks the machines for what another process wants to be granted.
@@ -319,7 +285,7 @@ func (n *node) lease(b []byte) {
 	}
 	n.granted = nil
 	for _, e := range m.Epochs {
-		n.parts[e.Partition].step(replica.LeaseAsked{From: m.From, Epoch: e.Epoch, Now: n.s.now})
+		n.parts[e.Partition].step(replica.LeaseAsked{From: m.From, Epoch: e.Epoch, Now: n.mono()})
 	}
 	if len(n.granted) > 0 {
 		n.transmit(replica.Send{To: m.From.Store, Msg: &subjects.LeaseReply{From: n.process(), Sent: m.Sent, Epochs: n.granted, Length: n.s.options().Lease}})
@@ -332,14 +298,8 @@ func (n *node) leased(b []byte) {
 		n.s.fail("decode: %v", err)
 	}
 	for _, e := range m.Epochs {
-		n.parts[e.Partition].step(replica.Granted{From: m.From, Epoch: e.Epoch, Sent: m.Sent, Length: m.Length, Now: n.s.now})
+		n.parts[e.Partition].step(replica.Granted{From: m.From, Epoch: e.Epoch, Sent: m.Sent, Length: m.Length, Now: n.mono()})
 	}
-}
-
-// readable reports whether the process may answer a read from what is committed.
-func (p *part) readable(key []byte) bool {
-	_, hidden := p.reads.Hidden[string(key)]
-	return p.serving && p.n.s.now < p.reads.Until && !hidden
 }
 
 func (n *node) configure(t *ring.Table) {
@@ -351,7 +311,7 @@ func (n *node) configure(t *ring.Table) {
 	for i, p := range n.parts {
 		c := t.Partitions[i]
 		if old == nil || c.Epoch > old.Partitions[i].Epoch {
-			p.step(replica.Configure{Config: c, Now: n.s.now})
+			p.step(replica.Configure{Config: c, Now: n.mono()})
 		}
 	}
 }
@@ -370,7 +330,7 @@ func (n *node) tidy() {
 			n.s.note("node %d/%d p%d drops its copy", n.id, n.boot, p.p)
 			p.store(drop{})
 			p.begin()
-			p.step(replica.Configure{Config: n.table.Partitions[p.p], Now: n.s.now})
+			p.step(replica.Configure{Config: n.table.Partitions[p.p], Now: n.mono()})
 		}
 	}
 }
@@ -405,6 +365,7 @@ func (p *part) effect(e replica.Effect) {
 	switch e := e.(type) {
 	case replica.Send:
 		if !e.Durable {
+			n.assure(&e)
 			n.transmit(e)
 			return
 		}
@@ -415,12 +376,11 @@ func (p *part) effect(e replica.Effect) {
 	case replica.Reply:
 		s.answer(n, e)
 	case replica.Ask:
-		c := e.Change
-		s.send(int(n.id), 0, func() { s.mgr.asked(c) })
+		n.ask(e.Change)
 	case replica.Serve:
 		p.serve(e)
 	case replica.WantLease:
-		n.transmit(replica.Send{To: e.To, Msg: &subjects.Lease{From: n.process(), Sent: s.now, Epochs: []subjects.PartitionEpoch{{Partition: p.p, Epoch: e.Epoch}}}})
+		n.transmit(replica.Send{To: e.To, Msg: &subjects.Lease{From: n.process(), Sent: n.mono(), Epochs: []subjects.PartitionEpoch{{Partition: p.p, Epoch: e.Epoch}}}})
 	case replica.Grant:
 		n.granted = append(n.granted, subjects.PartitionEpoch{Partition: p.p, Epoch: e.Epoch})
 	case replica.ReadRange:
@@ -428,7 +388,7 @@ func (p *part) effect(e replica.Effect) {
 		s.after(s.between(0, 5), func() {
 			if n.life == life {
 				recs, next, last := p.mem.scan(e.From, s.prof.RangeKeys)
-				n.take(at{p.p, replica.RangeRead{To: e.To, Epoch: e.Epoch, From: e.From, Next: next, Last: last, Through: e.Through, Records: recs}})
+				n.take(ranged{p.p, replica.RangeRead{To: e.To, Epoch: e.Epoch, From: e.From, Next: next, Last: last, Through: e.Through, Records: recs}})
 			}
 		})
 	case replica.Fault:
@@ -454,13 +414,30 @@ func (p *part) store(e replica.Effect) {
 	if err := p.mem.do(e); err != nil {
 		s.fail("node %d/%d p%d: %v", n.id, n.boot, p.p, err)
 	}
-	n.journal = append(n.journal, write{p.p, e})
+	n.journal.writes = append(n.journal.writes, write{p: p.p, e: e})
 	switch e := e.(type) {
 	case replica.Commit:
 		s.ledger[p.p].committed(p, before, e.Seq)
 	case replica.Cut, replica.Reset, drop:
-		s.checkPartition(p.p, fmt.Sprintf("%s at node %d", Show(e), n.id))
+		s.checkPartition(p.p, "%T at node %d", e, n.id)
 	}
+}
+
+// ask sends a primary's wish to the managers. Where it names no process, the
+// newest that this node's ring knows is meant.
+func (n *node) ask(c ring.Change) {
+	if c.Primary.Boot == 0 {
+		if n.table == nil {
+			return
+		}
+		to, ok := n.table.Node(c.Primary.Store)
+		if !ok {
+			return
+		}
+		c.Primary = to.Process()
+	}
+	from := n.process()
+	n.s.send(int(n.id), 0, func() { n.s.mgr.asked(from, c) })
 }
 
 // encoded is a message in its wire form.
@@ -472,30 +449,4 @@ func (n *node) transmit(m replica.Send) {
 	b := m.Msg.Append(nil)
 	to := n.s.nodes[m.To]
 	n.s.send(int(n.id), int(m.To), func() { to.take(packet{slices.Clone(b)}) })
-}
-
-// flush makes durable what was written, after a while, in order.
-func (n *node) flush() {
-	if len(n.outbox) == 0 && n.flushes == n.end() {
-		return
-	}
-	s, life, end := n.s, n.life, n.end()
-	n.flushes = end
-	f := flushed{out: n.outbox}
-	n.outbox = nil
-	for i, w := range n.written {
-		if w {
-			f.tails = append(f.tails, replicaTail{ring.Partition(i), n.parts[i].mem.tail()})
-			n.written[i] = false
-		}
-	}
-	n.lastAt = max(n.lastAt, s.now) + s.rng.Int64N(s.prof.FlushMax*ms+1)
-	s.after(n.lastAt-s.now, func() {
-		if n.life == life {
-			if n.persist(end) {
-				n.sync()
-			}
-			n.take(f)
-		}
-	})
 }

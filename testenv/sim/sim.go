@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"container/heap"
 	"fmt"
 	"math/rand/v2"
 
@@ -27,11 +26,30 @@ type Report struct {
 	Acks      int // writes that were acknowledged
 	Unknown   int // committed writes whose client does not know it
 	Undecided int // histories that took too long to check
-	Crashes   int
+	Histories int // that were checked
+	Reads     int // answered by primaries
+	Expired   int // keys that ended by a logged delete
+	GaveUp    int // operations whose gateway, or its client, waits no more
+	Jumps     int // of wall clocks
+	Terms     int // of leaders among the managers
+	Crashes   int // of processes, those of machines included
+	Machines  int // crashes of machines
+	Drained   int // processes that stopped when they were told to
 	Resets    int // copies that were begun anew by a stream
 	Cuts      int // logs that were cut
 	Quiet     int64
 	Trace     []string
+}
+
+// Add counts another run in.
+func (r *Report) Add(o Report) {
+	for _, c := range []struct{ to, by *int }{
+		{&r.Steps, &o.Steps}, {&r.Epochs, &o.Epochs}, {&r.Acks, &o.Acks}, {&r.Unknown, &o.Unknown}, {&r.Undecided, &o.Undecided},
+		{&r.Histories, &o.Histories}, {&r.Reads, &o.Reads}, {&r.Expired, &o.Expired}, {&r.GaveUp, &o.GaveUp}, {&r.Jumps, &o.Jumps},
+		{&r.Terms, &o.Terms}, {&r.Crashes, &o.Crashes}, {&r.Machines, &o.Machines}, {&r.Drained, &o.Drained}, {&r.Resets, &o.Resets}, {&r.Cuts, &o.Cuts},
+	} {
+		*c.to += *c.by
+	}
 }
 
 // Violation is a property that did not hold.
@@ -41,23 +59,26 @@ func (v *Violation) Error() string { return v.Text }
 
 // Sim is one cluster under one seed.
 type Sim struct {
-	o       Options
-	prof    Profile
-	rng     *rand.Rand
-	now     int64
-	queue   events
-	order   int
-	nodes   []*node // by id; 0 is the managers' place in the network
-	cut     [][]bool
-	calm    bool // after the trouble: nothing is lost, nobody crashes
-	mgr     *manager
-	clients []*client
-	ops     []*operation
+	o        Options
+	prof     Profile
+	rng      *rand.Rand
+	now      int64 // true time, which nobody knows
+	queue    events
+	order    int
+	nodes    []*node // by id; 0 is the managers' place in the network
+	cuts     [][]int // how many cuts are between two places, from and to
+	calm     bool    // after the trouble: nothing is lost, nobody crashes
+	mgr      *manager
+	gateways []*gateway
+	clients  []*client
+	ops      []*operation
 	// attempts are all of all operations, by their number.
 	attempts []*attempt
 	// proposing is the attempt that a machine is taking, to know what it made.
 	proposing *attempt
+	expiring  bool      // a machine is taking the end of a key
 	ledger    []*ledger // by partition
+	stalls    []stall   // by partition
 	boots     ring.BootID
 	instant   int64 // orders calls and answers
 	trace     trace
@@ -95,21 +116,31 @@ func (s *Sim) begin() {
 	s.prof = draw(s.rng, s.o.Seed)
 	s.rep.Seed, s.rep.Profile = s.o.Seed, s.prof
 	n := s.prof.Nodes
-	s.cut = make([][]bool, n+1)
-	for i := range s.cut {
-		s.cut[i] = make([]bool, n+1)
+	s.cuts = make([][]int, n+1)
+	for i := range s.cuts {
+		s.cuts[i] = make([]int, n+1)
 	}
 	for p := range s.prof.Partitions {
 		s.ledger = append(s.ledger, newLedger(ring.Partition(p)))
 	}
+	s.stalls = make([]stall, s.prof.Partitions)
 	s.mgr = newManager(s)
 	s.nodes = []*node{nil}
 	for id := 1; id <= n; id++ {
 		s.nodes = append(s.nodes, newNode(s, ring.NodeID(id)))
-		s.nodes[id].start()
+	}
+	for i, n := range s.nodes[1:] {
+		if i < len(s.nodes)-1-s.prof.Late {
+			n.start()
+		} else {
+			s.after(s.between(1000, 3000), n.start)
+		}
+	}
+	for i := range s.prof.Gateways {
+		s.gateways = append(s.gateways, newGateway(s, i))
 	}
 	for i := range s.prof.Clients {
-		c := &client{s: s, id: i}
+		c := &client{s: s, id: i, g: s.gateways[i%len(s.gateways)]}
 		s.clients = append(s.clients, c)
 		s.after(s.between(1000, 1500), c.next)
 	}
@@ -120,11 +151,12 @@ func (s *Sim) begin() {
 func (s *Sim) runUntil(end int64, done func() bool) bool {
 	look := s.now
 	for len(s.queue) > 0 && s.queue[0].at <= end {
-		e := heap.Pop(&s.queue).(event)
+		e := s.queue.pop()
 		s.now = e.at
 		e.do()
 		if s.now >= look {
 			look = s.now + 50*ms
+			s.checkProgress()
 			if done() {
 				return true
 			}
@@ -137,7 +169,7 @@ func (s *Sim) runUntil(end int64, done func() bool) bool {
 // after does something in d nanoseconds.
 func (s *Sim) after(d int64, do func()) {
 	s.order++
-	heap.Push(&s.queue, event{s.now + d, s.order, do})
+	s.queue.push(event{s.now + d, s.order, do})
 }
 
 // between draws a time from a to b milliseconds, in nanoseconds.
@@ -164,6 +196,7 @@ func (s *Sim) options() replica.Options {
 	o := replica.Defaults()
 	o.JoinLag = s.prof.JoinLag
 	o.Window = s.prof.Window
+	o.Confirm = s.prof.Confirm
 	return o
 }
 
@@ -178,16 +211,40 @@ type event struct {
 // events is a heap by time, then by the order in which they were made.
 type events []event
 
-func (h events) Len() int { return len(h) }
-func (h events) Less(i, j int) bool {
-	return h[i].at < h[j].at || h[i].at == h[j].at && h[i].order < h[j].order
+func (e event) before(o event) bool { return e.at < o.at || e.at == o.at && e.order < o.order }
+
+func (h *events) push(e event) {
+	q := append(*h, e)
+	i := len(q) - 1
+	for i > 0 {
+		up := (i - 1) / 2
+		if !e.before(q[up]) {
+			break
+		}
+		q[i] = q[up]
+		i = up
+	}
+	q[i] = e
+	*h = q
 }
-func (h events) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
-func (h *events) Push(x any)   { *h = append(*h, x.(event)) }
-func (h *events) Pop() any {
-	old := *h
-	e := old[len(old)-1]
-	old[len(old)-1] = event{}
-	*h = old[:len(old)-1]
-	return e
+
+func (h *events) pop() event {
+	q := *h
+	first, last := q[0], q[len(q)-1]
+	q[len(q)-1] = event{}
+	q = q[:len(q)-1]
+	for i := 0; len(q) > 0; {
+		down := 2*i + 1
+		if down+1 < len(q) && q[down+1].before(q[down]) {
+			down++
+		}
+		if down >= len(q) || last.before(q[down]) {
+			q[i] = last
+			break
+		}
+		q[i] = q[down]
+		i = down
+	}
+	*h = q
+	return first
 }

@@ -1,8 +1,15 @@
 package sim
 
+import (
+	"fmt"
+	"slices"
+
+	"github.com/etolabo/kumofs/subjects/ring"
+)
+
 // send carries something from one place to another, or not, or twice, or late.
 func (s *Sim) send(from, to int, arrive func()) {
-	if s.cut[from][to] || !s.calm && s.chance(s.prof.Loss) {
+	if s.cuts[from][to] > 0 || !s.calm && s.chance(s.prof.Loss) {
 		return
 	}
 	copies := 1
@@ -15,7 +22,7 @@ func (s *Sim) send(from, to int, arrive func()) {
 			d += s.rng.Int64N(s.prof.SlowMax * ms)
 		}
 		s.after(d, func() {
-			if !s.cut[from][to] {
+			if s.cuts[from][to] == 0 {
 				arrive()
 			}
 		})
@@ -23,38 +30,39 @@ func (s *Sim) send(from, to int, arrive func()) {
 }
 
 func (n *node) heartbeat() {
-	p, unclean := n.process(), n.unclean
-	n.s.send(int(n.id), 0, func() { n.s.mgr.hello(p, unclean) })
+	if n.paused > n.s.now {
+		return
+	}
+	p, unclean, stopping := n.process(), n.unclean, n.stopping
+	n.s.send(int(n.id), 0, func() { n.s.mgr.hello(p, unclean, stopping) })
 }
 
 // troubles plans what goes wrong.
 func (s *Sim) troubles() {
-	s.now1(s.prof.CrashEvery, s.crashOne)
-	s.now1(s.prof.CutEvery, s.cutSome)
-	s.now1(s.prof.PauseEvery, s.pauseOne)
-	s.now1(s.prof.AmbushEvery, s.ambush)
-	s.now1(s.prof.TrimEvery, s.trimOne)
-	s.now1(s.prof.MoveEvery, func() {
+	p := &s.prof
+	s.sometimes(p.CrashEvery, s.crashOne)
+	s.sometimes(p.PairEvery, s.crashPair)
+	s.sometimes(p.RestartEvery, s.restartAll)
+	s.sometimes(p.StopEvery, s.stopOne)
+	s.sometimes(p.CutEvery, s.cutSome)
+	s.sometimes(p.FlapEvery, s.flap)
+	s.sometimes(p.PauseEvery, s.pauseOne)
+	s.sometimes(p.AmbushEvery, s.ambush)
+	s.sometimes(p.TrimEvery, s.trimOne)
+	s.sometimes(p.JumpEvery, s.jump)
+	s.sometimes(p.GatewayEvery, s.troubleGateway)
+	s.sometimes(p.QuorumEvery, s.troubleManagers)
+	s.sometimes(p.MoveEvery, func() {
 		for p := range s.mgr.table.Partitions {
 			if s.chance(0.5) {
-				s.mgr.retarget(s.ledger[p].p)
+				s.mgr.retarget(ring.Partition(p))
 			}
 		}
 	})
-	for i := range s.prof.Late {
-		n := s.nodes[len(s.nodes)-1-i]
-		n.up = false
-		n.life++
-		s.after(s.between(1000, 3000), func() {
-			if !n.up {
-				n.start()
-			}
-		})
-	}
 }
 
-// now1 does something now and then, about every so many milliseconds.
-func (s *Sim) now1(every int64, do func()) {
+// sometimes does something about every so many milliseconds.
+func (s *Sim) sometimes(every int64, do func()) {
 	if every == 0 {
 		return
 	}
@@ -76,15 +84,112 @@ func (s *Sim) crashOne() {
 	}
 }
 
-// crash ends a node's process, and begins another after at most so many
-// milliseconds.
+// crash ends a node's process, perhaps with its machine, and begins another
+// after at most so many milliseconds.
 func (s *Sim) crash(n *node, most int64) {
-	n.crash()
-	s.after(s.between(20, most), func() {
-		if !n.up {
-			n.start()
+	machine := s.chance(s.prof.Machine)
+	if machine && s.prof.Sync != syncAlways && !s.mayHurt(n) {
+		machine = false // more at once could lose what was acknowledged, and may
+	}
+	n.crash(machine)
+	s.after(s.between(20, most), n.start)
+}
+
+// crashPair kills two copies of a partition, at once or one after the other, and
+// leaves them dead for a while.
+func (s *Sim) crashPair() {
+	isr := slices.Clone(s.mgr.table.Partitions[s.rng.IntN(s.prof.Partitions)].ISR)
+	s.rng.Shuffle(len(isr), func(i, j int) { isr[i], isr[j] = isr[j], isr[i] })
+	apart := pick[int64](s.rng, 0, 0, 300, 1000)
+	for i, id := range isr[:min(2, len(isr))] {
+		n := s.nodes[id]
+		s.after(int64(i)*apart*ms, func() {
+			if n.up && !s.calm {
+				s.crash(n, 3000)
+			}
+		})
+	}
+}
+
+// restartAll kills everybody at once.
+func (s *Sim) restartAll() {
+	s.note("everybody crashes")
+	most := pick[int64](s.rng, 50, 1500)
+	for _, n := range s.nodes[1:] {
+		if n.up {
+			s.crash(n, most)
 		}
-	})
+	}
+	if s.chance(0.5) {
+		s.mgr.newTerm(s.between(50, 500))
+	}
+}
+
+// prove tells others that a process is gone, some of them.
+func (s *Sim) prove(n *node, p ring.Process) {
+	for to := range s.nodes {
+		if to == int(n.id) || !s.chance(s.prof.Proof) {
+			continue
+		}
+		s.after(s.between(1, 40), func() {
+			if to == 0 {
+				s.mgr.roster.Ended(p, s.now+1)
+			} else {
+				s.nodes[to].take(died{p})
+			}
+		})
+	}
+}
+
+// stopOne tells a process to stop: it says so, and ends once it leads nothing
+// that another could.
+func (s *Sim) stopOne() {
+	n := s.one()
+	if !n.up || n.stopping {
+		return
+	}
+	s.note("node %d is told to stop", n.id)
+	n.stopping = true
+	n.heartbeat()
+	life, deadline := n.life, s.now+2500*ms
+	var look func()
+	look = func() {
+		switch {
+		case n.life != life:
+		case n.leads() && s.now < deadline:
+			s.after(20*ms, look)
+		default:
+			if !n.leads() {
+				s.rep.Drained++
+			} else if s.prof.Still && s.mgr.quorum && s.now-s.mgr.led > 2000*ms {
+				s.fail("nothing is wrong but the managers, who had a leader for 2 s, and node %d leads still after it was told to stop", n.id)
+			}
+			s.note("node %d stops", n.id)
+			n.persist(n.journal.end())
+			n.crash(false)
+			s.after(s.between(20, 1000), n.start)
+		}
+	}
+	s.after(20*ms, look)
+}
+
+// leads reports whether the node's ring says that it leads something that
+// another in sync could.
+func (n *node) leads() bool {
+	if n.table == nil {
+		return false
+	}
+	for _, c := range n.table.Partitions {
+		if c.Primary != n.process() {
+			continue
+		}
+		for _, id := range c.ISR {
+			if o, ok := n.table.Node(id); ok && o.Up && id != n.id {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func (s *Sim) pauseOne() {
@@ -93,31 +198,127 @@ func (s *Sim) pauseOne() {
 	s.note("node %d pauses until %s", n.id, clock(n.paused))
 }
 
-// cutSome cuts one way, both ways, or a node off from everybody, for a while.
-func (s *Sim) cutSome() {
-	a, b := s.rng.IntN(len(s.nodes)), s.rng.IntN(len(s.nodes))
-	kind := s.rng.IntN(4)
-	set := func(on bool) {
-		for i := range s.nodes {
-			switch {
-			case kind == 3 && i != a: // off from all
-				s.cut[a][i], s.cut[i][a] = on, on
-			case kind == 2 && i == b: // both ways
-				s.cut[a][b], s.cut[b][a] = on, on
-			case i == b:
-				s.cut[a][b] = on
-			}
-		}
-	}
-	if a == b {
+func (s *Sim) troubleGateway() {
+	g := s.gateways[s.rng.IntN(len(s.gateways))]
+	if s.chance(0.4) {
+		g.crash()
 		return
 	}
-	s.note("cut of kind %d between %d and %d", kind, a, b)
-	set(true)
-	s.after(s.between(50, pick[int64](s.rng, 300, 1000, 3000)), func() {
-		s.note("cut of kind %d between %d and %d ends", kind, a, b)
-		set(false)
+	g.paused = s.now + s.between(50, pick[int64](s.rng, 500, 3000))
+	s.note("gateway %d pauses until %s", g.id, clock(g.paused))
+}
+
+// troubleManagers takes the managers their leader, or their quorum for a while.
+func (s *Sim) troubleManagers() {
+	if s.chance(0.5) {
+		s.mgr.newTerm(s.between(1, pick[int64](s.rng, 50, 800)))
+		return
+	}
+	s.mgr.newTerm(s.between(500, 3000))
+}
+
+// newTerm leaves the managers without a leader for a while.
+func (m *manager) newTerm(d int64) {
+	if !m.quorum {
+		return
+	}
+	m.s.note("the managers have no quorum for %s", clock(d))
+	m.s.rep.Terms++
+	m.quorum = false
+	before := m.table
+	m.s.after(d, func() {
+		if m.quorum {
+			return
+		}
+		if m.table != before {
+			m.s.fail("the table changed without a quorum")
+		}
+		m.s.note("the managers have a quorum again")
+		m.quorum = true
+		m.lead()
 	})
+}
+
+// cutLinks changes links's cuts.
+func (s *Sim) cutLinks(links [][2]int, by int) {
+	for _, l := range links {
+		s.cuts[l[0]][l[1]] += by
+	}
+}
+
+// links draws what a cut separates: one way, both ways, one from all, halves, or
+// halves but for one who sees both.
+func (s *Sim) links() (what string, links [][2]int) {
+	n := len(s.nodes)
+	a, b := s.rng.IntN(n), s.rng.IntN(n)
+	both := func(x, y int) {
+		if x != y {
+			links = append(links, [2]int{x, y}, [2]int{y, x})
+		}
+	}
+	switch kind := s.rng.IntN(6); kind {
+	case 0:
+		if a != b {
+			links = append(links, [2]int{a, b})
+		}
+		return fmt.Sprintf("from %d to %d", a, b), links
+	case 1:
+		both(a, b)
+		return fmt.Sprintf("between %d and %d", a, b), links
+	case 2, 3:
+		for i := range n {
+			both(a, i)
+		}
+		return fmt.Sprintf("of %d from all", a), links
+	default:
+		bridge := -1
+		if kind == 5 {
+			bridge = b
+		}
+		side := make([]bool, n)
+		for i := range side {
+			side[i] = s.chance(0.5)
+		}
+		for i := range n {
+			for j := range i {
+				if side[i] != side[j] && i != bridge && j != bridge {
+					both(i, j)
+				}
+			}
+		}
+		return fmt.Sprintf("in halves %v, bridge %d", side, bridge), links
+	}
+}
+
+// cutSome cuts the network for a while.
+func (s *Sim) cutSome() {
+	what, links := s.links()
+	s.cutFor(what, links, s.between(50, pick[int64](s.rng, 300, 1000, 3000)))
+}
+
+func (s *Sim) cutFor(what string, links [][2]int, d int64) {
+	s.note("cut %s", what)
+	s.cutLinks(links, 1)
+	s.after(d, func() {
+		if !s.calm {
+			s.note("cut %s ends", what)
+			s.cutLinks(links, -1)
+		}
+	})
+}
+
+// flap makes a cut come and go.
+func (s *Sim) flap() {
+	what, links := s.links()
+	var again func(left int)
+	again = func(left int) {
+		if left > 0 && !s.calm {
+			d := s.between(20, 300)
+			s.cutFor(what, links, d)
+			s.after(d+s.between(20, 300), func() { again(left - 1) })
+		}
+	}
+	again(2 + s.rng.IntN(6))
 }
 
 // ambush cuts a primary off, so that another follows it while it may still
@@ -129,19 +330,13 @@ func (s *Sim) ambush() {
 		return
 	}
 	a := int(c.Primary.Store)
-	set := func(on bool) {
-		for i := range s.nodes {
-			if i != a {
-				s.cut[a][i], s.cut[i][a] = on, on
-			}
+	var links [][2]int
+	for i := range s.nodes {
+		if i != a {
+			links = append(links, [2]int{a, i}, [2]int{i, a})
 		}
 	}
-	s.note("primary %d is cut off", a)
-	set(true)
-	s.after(s.between(700, 2500), func() {
-		s.note("node %d is not cut off any more", a)
-		set(false)
-	})
+	s.cutFor(fmt.Sprintf("of primary %d", a), links, s.between(700, 2500))
 	if s.chance(0.5) {
 		return
 	}
@@ -169,8 +364,15 @@ func (s *Sim) trimOne() {
 func (s *Sim) heal() {
 	s.note("all trouble ends")
 	s.calm = true
-	for i := range s.cut {
-		clear(s.cut[i])
+	for i := range s.cuts {
+		clear(s.cuts[i])
+	}
+	if !s.mgr.quorum {
+		s.mgr.quorum = true
+		s.mgr.lead()
+	}
+	for _, g := range s.gateways {
+		g.paused = min(g.paused, s.now)
 	}
 	for _, n := range s.nodes[1:] {
 		if n.paused > s.now {
@@ -178,8 +380,6 @@ func (s *Sim) heal() {
 			n.waking = false
 			n.wake(0)
 		}
-		if !n.up {
-			n.start()
-		}
+		n.start()
 	}
 }
