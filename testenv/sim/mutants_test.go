@@ -63,19 +63,27 @@ func TestMutants(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var all []caught
+	list := breaks()
+	all := make([]caught, len(list))
+	t.Run("all", func(t *testing.T) {
+		for i, m := range list {
+			t.Run(strings.ReplaceAll(m.name, " ", "-"), func(t *testing.T) {
+				t.Parallel()
+				c := convict(t, root, m)
+				all[i] = c
+				if c.seed > 0 {
+					fmt.Printf("%s: seed %d, %s: %s\n", m.name, c.seed, c.took.Round(time.Second), c.why)
+				} else {
+					fmt.Printf("%s: nothing found it in %d seeds\n", m.name, *mutantSeeds)
+				}
+			})
+		}
+	})
 	found := 0
-	for _, m := range breaks() {
-		t.Run(strings.ReplaceAll(m.name, " ", "-"), func(t *testing.T) {
-			c := convict(t, root, m)
-			all = append(all, c)
-			if c.seed > 0 {
-				found++
-				t.Logf("seed %d, %s: %s", c.seed, c.took.Round(time.Second), c.why)
-			} else {
-				t.Logf("nothing found it in %d seeds", *mutantSeeds)
-			}
-		})
+	for _, c := range all {
+		if c.seed > 0 {
+			found++
+		}
 	}
 	t.Logf("%d of %d mutants convicted", found, len(all))
 	if found*100 < len(all)*95 {

@@ -16,7 +16,7 @@ import (
 var (
 	seed  = flag.Uint64("seed", 0, "the seed that TestSeed plays")
 	from  = flag.Uint64("from", 1, "the first of the seeds that TestSeeds plays")
-	seeds = flag.Uint64("seeds", 600, "how many seeds TestSeeds plays")
+	seeds = flag.Uint64("seeds", 1000, "how many seeds TestSeeds plays")
 	soak  = flag.Duration("soak", 0, "how long TestSoak plays fresh seeds; also KUMO_SIM_SOAK")
 )
 
