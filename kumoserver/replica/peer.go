@@ -90,7 +90,7 @@ func (r *Replica) epochReply(m *subjects.EpochReply) {
 	case counts && (!whole || m.Incomplete):
 		p.silent, p.fault = true, true // not in sync, whatever it was: a configuration without it
 		return
-	case !whole:
+	case !whole, !counts && tail.Seq == 0 && r.commit > r.o.Replay:
 		l.restart(r, p)
 		return
 	case tail.Seq < p.base.Seq:
@@ -204,7 +204,7 @@ func (l *lead) replicate(r *Replica) {
 			continue
 		}
 		for p.next <= r.tail.Seq && p.bytes < r.o.Window {
-			if !l.sendFrom(r, p) {
+			if more := l.sendFrom(r, p); !more {
 				break
 			}
 		}
@@ -215,10 +215,14 @@ func (l *lead) replicate(r *Replica) {
 	}
 }
 
-// sendFrom sends one message of entries from p.next on.
-func (l *lead) sendFrom(r *Replica, p *peer) bool {
+// sendFrom sends one message of entries from p.next on. It reports whether more
+// may follow in this turn: what is read from the log for a replica that nobody
+// waits for comes a chunk at a time, the next once this one is acknowledged.
+func (l *lead) sendFrom(r *Replica, p *peer) (more bool) {
 	var entries []*subjects.Entry
+	more = l.required(p)
 	if len(l.open) > 0 && p.next >= l.open[0].Version.Seq {
+		more = true
 		entries = l.open[p.next-l.open[0].Version.Seq:]
 		size, n := 0, 0
 		for n < len(entries) && n < subjects.MaxEntries && (n == 0 || size+len(entries[n].Raw) <= subjects.MaxRange) {
@@ -228,8 +232,15 @@ func (l *lead) sendFrom(r *Replica, p *peer) bool {
 		entries = slices.Clone(entries[:n]) // open is shifted in place
 		p.bytes += size
 	} else {
+		chunk := subjects.MaxRange
+		if !more {
+			chunk = r.o.Chunk
+		}
+		if !more && p.bytes > 0 {
+			return false // one is under way
+		}
 		var ok bool
-		entries, ok = r.log.Entries(p.next, subjects.MaxRange)
+		entries, ok = r.log.Entries(p.next, chunk)
 		if !ok {
 			l.restart(r, p) // the log was trimmed beyond what this learner has
 			return false
@@ -249,7 +260,7 @@ func (l *lead) sendFrom(r *Replica, p *peer) bool {
 	}
 	p.next = entries[len(entries)-1].Version.Seq + 1
 	r.send(p.id, m, false)
-	return true
+	return more
 }
 
 // nudge sends again what went unanswered for too long.

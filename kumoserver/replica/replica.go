@@ -78,13 +78,19 @@ type Options struct {
 	// JoinLag is how many entries a learner may lack when its acknowledgement
 	// becomes required.
 	JoinLag uint64
+	// Replay is how many entries an empty copy takes from the log. A longer one
+	// is no way to fill it: ranges hold each key once, and are read in order.
+	Replay uint64
+	// Chunk is how many bytes of entries, about, are read from the log at a time
+	// for a learner. It takes a read for each entry, and everybody waits meanwhile.
+	Chunk int
 }
 
 // Defaults are the options of a server.
 func Defaults() Options {
 	const ms = 1e6
 	return Options{Silence: 1000 * ms, Stall: 100 * ms, Resend: 200 * ms, AskAgain: 250 * ms,
-		Lease: 1000 * ms, Grant: 1100 * ms, LeaseEvery: 150 * ms, Window: 8 << 20, Waiting: 1 << 14, JoinLag: 64}
+		Lease: 1000 * ms, Grant: 1100 * ms, LeaseEvery: 150 * ms, Window: 8 << 20, Waiting: 1 << 14, JoinLag: 64, Replay: 256, Chunk: 32 << 10}
 }
 
 // WithLease returns the options with leases of another length, in nanoseconds,

@@ -86,7 +86,7 @@ type script struct {
 	grants bool
 	peers  map[ring.NodeID]ring.Process // the newest process of each store
 	// options are the defaults with short silences; time passes in one tick, which
-	// is an excuse for nobody unless a script begins with "stall".
+	// is an excuse for nobody unless a script begins with other options.
 	options replica.Options
 }
 
@@ -118,8 +118,10 @@ func (s *script) line(line string) (effects []string) {
 	case "leases":
 		s.grants = false
 		return nil
-	case "stall":
-		s.options.Stall = int64(s.args.number("ms")) * 1e6
+	case "options":
+		s.options.Stall = int64(s.args.number("stall")) * 1e6
+		s.options.Replay = s.args.number("replay")
+		s.options.Chunk = int(s.args.number("chunk"))
 		return nil
 	case "tick": // passes time first
 		s.now += int64(s.args.number("ms")) * 1e6
