@@ -44,8 +44,10 @@ func newRoot() *cobra.Command {
 HOST is a manager, or several with commas, by default localhost:19700.
 Data goes to standard output, talk to standard error. Exit codes: 0 done,
 1 failed, 2 wrong usage, 3 unreachable, 4 timed out.`,
+		Version:           cli.Version(),
 		PersistentPreRunE: func(*cobra.Command, []string) error { return g.check() },
 	}
+	root.SetVersionTemplate("kumofs {{.Version}}\n")
 	pf := root.PersistentFlags()
 	pf.VarP(cli.Addrs{To: &g.managers, Port: cli.ManagerPort}, "manager", "m", "managers of the cluster (environment: KUMO_MANAGERS; default localhost)")
 	pf.StringVar(&g.cluster, "cluster", g.cluster, "name of the cluster")

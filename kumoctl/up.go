@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -66,6 +68,9 @@ func up(ctx context.Context, talk io.Writer, o local.Options, restartAfter time.
 	if o.Servers < 1 || o.Managers < 1 || o.Replicas < 1 {
 		return cli.Usagef("--servers, --managers and --replicas: want at least 1")
 	}
+	if o.MemcachedPort < 0 || o.MemcachedPort > math.MaxUint16 {
+		return cli.Usagef("--port %d: want 0 to %d", o.MemcachedPort, math.MaxUint16)
+	}
 	log, files, err := cli.Logging{Verbose: o.Verbose}.Open()
 	if err != nil {
 		return err
@@ -119,11 +124,14 @@ func (h atLeast) WithGroup(name string) slog.Handler {
 	return atLeast{h.Handler.WithGroup(name), h.level}
 }
 
-// upError says which option a taken port belongs to.
+// upError says which option a port that is taken belongs to.
 func upError(o local.Options, err error) error {
 	var taken *local.PortError
-	if !errors.As(err, &taken) {
+	switch {
+	case !errors.As(err, &taken):
 		return err
+	case !errors.Is(err, syscall.EADDRINUSE): // no such address here, or no right to the port
+		return fmt.Errorf("%w: see --host and --port", err)
 	}
 	_, port, _ := net.SplitHostPort(taken.Addr)
 	if taken.Node.Role == subjects.RoleGateway {
@@ -177,7 +185,7 @@ Try:
 func waitUp(ctx context.Context, talk io.Writer, c *local.Cluster, o local.Options, restartAfter time.Duration) error {
 	t := time.NewTicker(200 * time.Millisecond)
 	defer t.Stop()
-	since := make(map[string]time.Time)
+	since := make(map[string]time.Time) // when those ended that are to be started again
 	for {
 		select {
 		case <-ctx.Done():
@@ -189,17 +197,19 @@ func waitUp(ctx context.Context, talk io.Writer, c *local.Cluster, o local.Optio
 			if o.Program == nil {
 				return fmt.Errorf("%s ended: %w", name, err)
 			}
-			switch began, known := since[name]; {
-			case !known:
-				since[name] = time.Now()
-				fmt.Fprintf(talk, "%s ended: %v\n", name, err)
-			case restartAfter > 0 && time.Since(began) >= restartAfter:
-				delete(since, name)
-				if err := c.StartNode(name); err != nil {
-					return err
-				}
-				fmt.Fprintf(talk, "%s started again, pid %d\n", name, c.PID(name))
+			since[name] = time.Now()
+			fmt.Fprintf(talk, "%s ended: %v\n", name, err)
+			c.Forget(name)
+		}
+		for name, ended := range since {
+			if restartAfter == 0 || time.Since(ended) < restartAfter {
+				continue
 			}
+			delete(since, name)
+			if err := c.StartNode(name); err != nil {
+				return err
+			}
+			fmt.Fprintf(talk, "%s started again, pid %d\n", name, c.PID(name))
 		}
 	}
 }

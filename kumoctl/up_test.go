@@ -113,6 +113,13 @@ func TestUp(t *testing.T) {
 			t.Errorf("a second one on the same port: %d, %s", code, &errs)
 		}
 	})
+	t.Run("elsewhere", func(t *testing.T) {
+		// An address that is not ours is no port that is taken.
+		_, errs := run(t, cli.ExitFailed, "up", "--dir", t.TempDir(), "--host", "192.0.2.1")
+		if strings.Contains(errs, "taken") || !strings.Contains(errs, "192.0.2.1") {
+			t.Error(errs)
+		}
+	})
 	if code := stop(); code != 0 {
 		t.Fatalf("exit code %d", code)
 	}

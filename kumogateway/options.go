@@ -55,6 +55,9 @@ func Defaults() Options {
 	}
 }
 
+// Check says what of the options cannot work, as Open would.
+func (o Options) Check() error { return o.check() }
+
 // check fills in what may be left out and refuses what cannot work.
 func (o *Options) check() error {
 	if o.Log == nil {

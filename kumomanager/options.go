@@ -72,6 +72,12 @@ func Defaults() Options {
 	}
 }
 
+// Check says what of the options cannot work, as Open would.
+func (o Options) Check() error {
+	_, err := o.complete()
+	return err
+}
+
 // complete fills in what follows from the rest, and says what cannot work.
 func (o Options) complete() (Options, error) {
 	if o.Log == nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"os"
 	"strconv"
@@ -109,6 +110,12 @@ type Witness struct {
 // Closer ends what Witness began.
 type Closer interface{ Close() error }
 
+// Check says what of the options cannot work, as Open would.
+func (o Options) Check() error {
+	_, err := o.withDefaults()
+	return err
+}
+
 // withDefaults fills in what was left out, and says what cannot work.
 func (o Options) withDefaults() (Options, error) {
 	if o.Listen == "" {
@@ -134,6 +141,9 @@ func (o Options) withDefaults() (Options, error) {
 		}
 	}
 	o.Managers = managers
+	if o.RoutePort > math.MaxUint16 {
+		return o, fmt.Errorf("-L: %d is no port", o.RoutePort)
+	}
 	if o.Dir == "" {
 		return o, fmt.Errorf("-s: a folder for the data is needed")
 	}

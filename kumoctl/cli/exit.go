@@ -51,10 +51,14 @@ func ExitCode(err error) int {
 }
 
 // Main runs a command line, given without the program's name, and returns the
-// exit code. The first SIGINT or SIGTERM ends the command's context; the second
-// ends the process.
+// exit code. The first SIGINT or SIGTERM, or the end of the terminal, ends the
+// command's context; the second ends the process.
 func Main(cmd *cobra.Command, args []string) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // as nohup has it
+		signals = append(signals, syscall.SIGHUP)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), signals...)
 	defer stop()
 	context.AfterFunc(ctx, stop)
 	return Execute(ctx, cmd, args, os.Stderr)

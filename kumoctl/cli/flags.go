@@ -175,7 +175,11 @@ func HostPort(text string, port int) (string, error) {
 
 // ListenAddr returns [addr:]port as host:port for listening; no host means all.
 func ListenAddr(text string) (string, error) {
-	if n, err := strconv.ParseUint(text, 10, 16); err == nil {
+	if strings.Trim(text, "0123456789") == "" && text != "" {
+		n, err := strconv.ParseUint(text, 10, 16)
+		if err != nil {
+			return "", fmt.Errorf("%q is no port", text)
+		}
 		return ":" + strconv.Itoa(int(n)), nil
 	}
 	if strings.HasPrefix(text, ":") {

@@ -63,6 +63,9 @@ func (o *gatewayOptions) open(log *slog.Logger) (cli.Daemon, error) {
 	o.Options.Cluster = subjects.Cluster(o.Common.Cluster)
 	o.Options.Version = cli.Version()
 	o.Options.Log = log
+	if err := o.Options.Check(); err != nil {
+		return nil, &cli.UsageError{Err: err}
+	}
 	g, err := kumogateway.Open(o.Options)
 	if err != nil {
 		return nil, err

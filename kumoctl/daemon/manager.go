@@ -44,6 +44,9 @@ func (o *managerOptions) open(log *slog.Logger) (cli.Daemon, error) {
 	o.Options.Version = cli.Version()
 	o.Options.Log = log
 	o.MaxPayload = kumoserver.MaxPayload(o.maxItem)
+	if err := o.Options.Check(); err != nil {
+		return nil, &cli.UsageError{Err: err}
+	}
 	m, err := kumomanager.Open(o.Options)
 	if err != nil {
 		return nil, err

@@ -69,6 +69,9 @@ func (o *serverOptions) open(log *slog.Logger) (cli.Daemon, error) {
 	o.Options.Version = cli.Version()
 	o.Options.Log = log
 	o.Witness = openWitness
+	if err := o.Options.Check(); err != nil {
+		return nil, &cli.UsageError{Err: err}
+	}
 	s, err := kumoserver.Open(o.Options)
 	if err != nil {
 		return nil, err

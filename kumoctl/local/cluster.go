@@ -236,6 +236,20 @@ func (c *Cluster) Err(name string) error {
 	return r.err()
 }
 
+// Forget drops a node that has ended, so that its end is told by Failed and Close
+// no more. It can be started again.
+func (c *Cluster) Forget(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if r := c.nodes[name]; r != nil {
+		select {
+		case <-r.ended():
+			delete(c.nodes, name)
+		default:
+		}
+	}
+}
+
 // Stop ends a node in good order and waits for it. A process that does not
 // obey is killed.
 func (c *Cluster) Stop(name string) error {

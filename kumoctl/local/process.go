@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"syscall"
 )
 
@@ -18,20 +19,29 @@ type process struct {
 
 // startProcess starts a program; its output goes to out. The process is in a
 // group of its own, so that a Ctrl-C on the terminal does not reach it before
-// we stop it in the right order.
+// we stop it in the right order; see attributes for what else.
 func startProcess(program []string, args []string, out *os.File) (*process, error) {
 	line := append(append([]string{}, program[1:]...), args...)
 	cmd := exec.Command(program[0], line...)
 	cmd.Stdout, cmd.Stderr = out, out
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start %s: %w", program[0], err)
-	}
+	cmd.SysProcAttr = attributes()
 	p := &process{cmd: cmd, done: make(chan struct{}), stopped: make(chan struct{}, 1)}
+	started := make(chan error, 1)
 	go func() {
 		defer close(p.done)
-		p.failed = p.explain(cmd.Wait())
+		// For Linux the thread that starts a process is its parent: it must not
+		// end before.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			p.failed = p.explain(cmd.Wait())
+		}
 	}()
+	if err := <-started; err != nil {
+		return nil, fmt.Errorf("start %s: %w", program[0], err)
+	}
 	return p, nil
 }
 

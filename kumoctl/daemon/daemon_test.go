@@ -1,0 +1,40 @@
+package daemon_test
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/etolabo/kumofs/kumoctl/cli"
+	"github.com/etolabo/kumofs/kumoctl/daemon"
+)
+
+// A command line that cannot work is told apart from one that failed, and
+// leaves nothing behind.
+func TestWrongUsage(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for _, line := range []string{
+		"manager", "manager --nonsense", "manager -Z", "manager word",
+		"manager -l a:b", "manager -l localhost --partitions 100", "manager -l localhost --replicas 0",
+		"manager -l localhost --cluster a.b", "manager -l localhost -p a,b,c,d,e,f,g", "manager -l localhost --fail-after 0.1",
+		"server --nonsense", "server -Z", "server word", "server -m localhost -s d", "server -l localhost -s d",
+		"server -l localhost -m localhost", "server -l localhost -m localhost -s d -L 70000",
+		"server -l localhost -m localhost -s d --sync sometimes",
+		"server -l localhost -m localhost -s d --max-item-size 99999999", "server -l localhost -m localhost -s d --lease 0.01",
+		"gateway", "gateway --nonsense", "gateway -Z", "gateway word", "gateway -m localhost -t x:y", "gateway -m localhost -t 99999",
+		"gateway -m localhost --max-item-size 0", "gateway -m localhost --key-prefix a\tb", "gateway -m localhost --op-timeout -1",
+	} {
+		words := strings.Split(line, " ")
+		cmd, err := daemon.Command(words[0], "kumo-"+words[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		var errs bytes.Buffer
+		if code := cli.Execute(t.Context(), cmd, words[1:], &errs); code != cli.ExitUsage || errs.Len() == 0 {
+			t.Errorf("%s: exit code %d, %s", line, code, &errs)
+		}
+	}
+	if _, err := daemon.Command("nonsense", "x"); err == nil {
+		t.Error("there is a daemon called nonsense")
+	}
+}
