@@ -157,7 +157,7 @@ func (m *manager) checkChange(p ring.Partition, t *ring.Table, now ring.Config, 
 	if !old.HasISR(now.Primary.Store) {
 		m.s.fail("p%d: node %d leads epoch %d and was not in sync", p, now.Primary.Store, now.Epoch)
 	}
-	if slices.Contains(old.Unclean, now.Primary.Store) && !now.Loss {
+	if slices.Contains(old.Unclean, now.Primary.Store) && !c.Loss && !c.Whole {
 		m.s.fail("p%d: node %d leads epoch %d and is not clean", p, now.Primary.Store, now.Epoch)
 	}
 }
