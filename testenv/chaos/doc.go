@@ -6,7 +6,8 @@
 //	cut.go       and to the network, where each node has a namespace of its own
 //	client.go    the clients, on the memcached ports of the gateways
 //	history.go   what they asked and were told
-//	model.go     one key of memcached; porcupine holds the histories against it
+//	model.go     one key of memcached
+//	judge.go     porcupine holds the histories against it
 //	run.go       a run: start, trouble, healing, audit, verdict
 //	inside.go    a run in a network of its own
 //	report.go    what is left of a run
