@@ -166,6 +166,10 @@ func (w *waiters) take(id uint64) (caller, bool) {
 	return c, true
 }
 
+// rangeBytes is how much of a copy travels at a time. It keeps the core loops at
+// both ends, and so everybody who waits for them, busy for about a millisecond.
+const rangeBytes = 64 << 10
+
 // readRange reads records for a learner, off the loop.
 func (s *Server) readRange(p ring.Partition, e replica.ReadRange) {
 	s.background.Go(func() error {
@@ -176,7 +180,7 @@ func (s *Server) readRange(p ring.Partition, e replica.ReadRange) {
 			return nil
 		}
 		ev := replica.RangeRead{To: e.To, Epoch: e.Epoch, From: e.From, Through: e.Through}
-		ev.Records, ev.Next, ev.Last, ev.Err = s.store.Scan(p, e.From, subjects.MaxRange)
+		ev.Records, ev.Next, ev.Last, ev.Err = s.store.Scan(p, e.From, rangeBytes)
 		for i := range ev.Records {
 			s.moved.Add(uint64(ev.Records[i].Size()))
 		}
