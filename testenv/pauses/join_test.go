@@ -2,8 +2,10 @@ package pauses_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -17,8 +19,8 @@ import (
 func TestJoin(t *testing.T) {
 	s := begin(t, "a server joins, and one returns empty")
 	s.fill(300_000, 100)
-	// 3,000 operations a second, half of them writes.
-	s.p = pauses.Start(t, s.c, pauses.Options{Every: time.Duration(*partitions) * 2 * time.Second / 3000, Value: 100})
+	s.report.Cluster += fmt.Sprintf(", 300,000 keys of 100 bytes, %d operations a second, half of them writes", *rate)
+	s.p = pauses.Start(t, s.c, pauses.Options{Every: time.Duration(*partitions) * 2 * time.Second / time.Duration(*rate), Value: 100})
 	var took, longest, calm pauses.Series
 	var took2, longest2, calm2 pauses.Series
 	n := repeats(3)
@@ -34,7 +36,11 @@ func TestJoin(t *testing.T) {
 		}
 		s.settleWithout()
 		s.c.Start(name)
-		s.c.EventuallyState(name, "new")
+		s.c.Eventually("it is seen as a new server", func() bool {
+			return slices.ContainsFunc(s.c.Status().Nodes, func(n subjects.NodeStatus) bool {
+				return n.Addr == s.c.Addr(name) && n.State == "new"
+			})
+		})
 		s.move("it returns empty", &took2, &longest2, &calm2, func() {
 			s.order(subjects.AdminAttach, subjects.AdminRequest{NoReplace: true})
 			s.order(subjects.AdminDetach, subjects.AdminRequest{})

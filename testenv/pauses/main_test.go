@@ -21,6 +21,7 @@ var (
 	times       = flag.Int("times", 0, "how often each fault is made; 0 for as often as the scenario's bar asks")
 	duration    = flag.Duration("duration", 0, "how long a long scenario lasts; 0 for as long as its bar asks")
 	size        = flag.Int64("size", 1<<30, "bytes on each node in TestFullRestart")
+	rate        = flag.Int("rate", 3000, "operations a second in TestJoin")
 	managers    = flag.Int("managers", 3, "managers of the cluster")
 	partitions  = flag.Int("partitions", 64, "partitions of the cluster")
 	serverArgs  = flag.String("server-args", "", "further options of the servers, as in --failover=lease")
