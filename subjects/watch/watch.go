@@ -54,8 +54,8 @@ const (
 	// The first questions of a process that has just joined the mesh are lost as
 	// a rule: nobody knows the way yet.
 	firstTimeout = 100 * time.Millisecond
-	askSpacing = 20 * time.Millisecond // between two questions, however many want one
-	maxPages   = 64
+	askSpacing   = 20 * time.Millisecond // between two questions, however many want one
+	maxPages     = 64
 )
 
 // Start begins to watch. Close ends it.
