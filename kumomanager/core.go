@@ -55,6 +55,10 @@ type core struct {
 	shifted time.Time
 	auto    autoplan
 	looked  *ring.Table // that next saw last
+	// said is what servers have said of their copies of partitions that nobody
+	// leads; unsure are those of which it must be asked, stuck all of them.
+	said          map[ring.Partition]map[ring.NodeID]saidCopy
+	unsure, stuck []ring.Partition
 }
 
 // asked is a ChangeRequest that waits. done is called once.
@@ -68,7 +72,10 @@ type order struct {
 	verb string
 	req  subjects.AdminRequest
 	set  ring.Settings // of AdminSet
-	done func(subjects.AdminDone, error)
+	// Of AdminRecover, with what the servers have of the partition.
+	recover subjects.RecoverRequest
+	said    []saidCopy
+	done    func(subjects.AdminDone, error)
 }
 
 // proposal is a command with what its outcome is needed for.
@@ -78,7 +85,7 @@ type proposal struct {
 }
 
 func newCore(s settings, now time.Time) *core {
-	return &core{settings: s, table: &ring.Table{}, members: members.New(int64(s.failAfter), 1), began: now, resting: map[ring.NodeID]time.Time{}}
+	return &core{settings: s, table: &ring.Table{}, members: members.New(int64(s.failAfter), 1), began: now, resting: map[ring.NodeID]time.Time{}, said: map[ring.Partition]map[ring.NodeID]saidCopy{}}
 }
 
 // at is a time as members want it.
@@ -243,6 +250,7 @@ func (c *core) view(t *ring.Table, now time.Time) rebalance.View {
 	v := rebalance.View{
 		Table: t, Nodes: c.members.Status(c.at(now)), Learners: c.learners, Shifts: c.shifts, FailoverOnly: c.witness,
 	}
+	v.Copies = c.copies(t, v.Nodes)
 	for id, since := range c.resting {
 		if now.Sub(since) > restAfterSilence {
 			delete(c.resting, id)
@@ -314,6 +322,7 @@ func (c *core) rest(v rebalance.View, ch ring.Change, now time.Time) {
 func (c *core) reconcile(d *draft, v rebalance.View, now time.Time) {
 	v.Table = d.table
 	out := rebalance.Reconcile(v)
+	c.stuck, c.unsure = out.Stuck, out.Unsure
 	asked := map[ring.Partition]bool{}
 	for _, ch := range d.Change {
 		asked[ch.Partition] = true

@@ -18,7 +18,7 @@ func events(old, now *ring.Table) []subjects.Event {
 		old = &ring.Table{}
 	}
 	out := nodeEvents(old, now)
-	var changed []ring.Partition
+	var changed, lost []ring.Partition
 	for p, c := range now.Partitions {
 		var before ring.Config
 		if p < old.Size() {
@@ -27,10 +27,11 @@ func events(old, now *ring.Table) []subjects.Event {
 		if c.Epoch != before.Epoch {
 			changed = append(changed, ring.Partition(p))
 		}
-		if c.Loss && !before.Loss {
-			out = append(out, epochEvent(now, ring.Partition(p), subjects.EventPossibleLoss))
+		if c.LossAt != before.LossAt {
+			lost = append(lost, ring.Partition(p))
 		}
 	}
+	out = append(out, lossEvents(now, lost)...)
 	if len(changed) > maxEpochEvents {
 		first := changed[0]
 		return append(out, subjects.Event{
@@ -40,6 +41,21 @@ func events(old, now *ring.Table) []subjects.Event {
 	}
 	for _, p := range changed {
 		out = append(out, epochEvent(now, p, subjects.EventEpoch))
+	}
+	return out
+}
+
+// lossEvents tells of partitions of which one copy was declared the truth.
+func lossEvents(t *ring.Table, lost []ring.Partition) (out []subjects.Event) {
+	for i, p := range lost {
+		e := epochEvent(t, p, subjects.EventPossibleLoss)
+		e.Text += ": what its primary holds was made all that there is, acknowledged writes may be lost"
+		if i == maxEpochEvents {
+			e.Text = fmt.Sprintf("%d more partitions of which acknowledged writes may be lost, partition %d the first of them", len(lost)-i, p)
+		}
+		if out = append(out, e); i == maxEpochEvents {
+			break
+		}
 	}
 	return out
 }

@@ -34,6 +34,8 @@ func (c *core) obey(o *order, d *draft, now time.Time) (subjects.AdminDone, erro
 		return c.attach(o.req, d, now)
 	case subjects.AdminDetach:
 		return c.detach(o.req, d, now)
+	case subjects.AdminRecover:
+		return c.recover(o, d, now)
 	case subjects.AdminReplace:
 		moves := c.replan(d, now)
 		return subjects.AdminDone{Moves: moves, Text: planned(moves)}, nil

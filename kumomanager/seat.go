@@ -63,6 +63,9 @@ type seat struct {
 	publishAt time.Time // of the last publication
 	groomAt   time.Time
 	grooming  bool
+
+	inquiring  bool
+	inquiredAt time.Time
 }
 
 // seatOptions say where a seat votes.
@@ -254,6 +257,7 @@ func (s *seat) act(now time.Time) {
 		s.waiting = true
 		s.proposals <- p
 	}
+	s.inquireSoon(now)
 	s.upkeep(now)
 }
 

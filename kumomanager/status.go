@@ -25,6 +25,9 @@ const (
 	stateJoining = "joining"
 )
 
+// maxStuck is how many partitions that nobody may lead are named.
+const maxStuck = 64
+
 // status tells how the cluster is, as the leader sees it.
 func (c *core) status(leader string, voters []string, now time.Time) subjects.ClusterStatus {
 	t := c.table
@@ -33,6 +36,7 @@ func (c *core) status(leader string, voters []string, now time.Time) subjects.Cl
 		Replicas: t.Replicas, AutoReplace: t.AutoReplace, Paused: t.Paused,
 	}
 	roles := c.count(t, &st)
+	st.Stuck = slices.Clone(c.stuck[:min(len(c.stuck), maxStuck)])
 	for _, n := range t.Nodes {
 		st.Nodes = append(st.Nodes, c.server(n, roles[n.ID], leader, now))
 	}
@@ -167,7 +171,7 @@ func alarms(st *subjects.ClusterStatus) (out []string) {
 		if n.State == stateDown {
 			out = append(out, "server "+n.Name+" is down")
 		}
-		if n.State != stateNew && n.State != stateDown {
+		if n.State != stateNew && n.State != stateDown || n.Replica > 0 {
 			attached++
 		}
 	}
@@ -180,6 +184,13 @@ func alarms(st *subjects.ClusterStatus) (out []string) {
 		return append(out, "no server is attached: kumoctl attach")
 	}
 	add(st.Partitions.Down, "partition has no live primary", "partitions have no live primary")
+	if n := len(st.Stuck); n > 0 {
+		list := make([]string, n)
+		for i, p := range st.Stuck {
+			list[i] = fmt.Sprint(p)
+		}
+		out = append(out, fmt.Sprintf("nobody may lead partition %s: what is in sync is down or lacks writes; start the servers, or see what kumoctl recover would give up", shorten(list)))
+	}
 	add(st.Partitions.Lone, "partition has a single copy", "partitions have a single copy")
 	add(st.Partitions.Degraded, "partition lacks copies", "partitions lack copies")
 	add(st.Partitions.Loss, "partition was forced: acknowledged writes may be lost", "partitions were forced: acknowledged writes may be lost")

@@ -31,6 +31,7 @@ const (
 // managers together on the cluster's.
 var verbs = [...]string{
 	subjects.AdminStatus, subjects.AdminAttach, subjects.AdminDetach, subjects.AdminReplace, subjects.AdminSet,
+	subjects.AdminRecover,
 }
 
 // subscribe begins to listen.
@@ -200,7 +201,7 @@ func (s *seat) obey(verb string, req []byte) []byte {
 		}
 	}
 	o := &order{verb: verb, done: func(d subjects.AdminDone, err error) { done(d, err) }}
-	if err := parseOrder(o, req); err != nil {
+	if err := s.prepare(o, req); err != nil {
 		return adminReply(nil, err)
 	}
 	s.do(func(now time.Time) {
@@ -223,6 +224,17 @@ func (s *seat) obey(verb string, req []byte) []byte {
 	case <-s.ctx.Done():
 		return adminReply(nil, subjects.ErrNotLeader)
 	}
+}
+
+// prepare reads a command's arguments, and gathers what it is decided from.
+func (s *seat) prepare(o *order, req []byte) error {
+	if o.verb != subjects.AdminRecover {
+		return parseOrder(o, req)
+	}
+	if !s.leads.Load() {
+		return subjects.ErrNotLeader
+	}
+	return s.askAround(o, req)
 }
 
 // parseOrder reads a command's arguments; none at all is as good as an empty

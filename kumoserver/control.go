@@ -236,6 +236,9 @@ func (s *Server) serve() error {
 			{Name: "ring", Subject: c.RingGet(), Handler: func(req []byte, _ string) ([]byte, error) {
 				return watch.Answer(s.Table(), req, ringPerPage), nil
 			}},
+			{Name: "copies", Subject: c.NodeAdmin(s.name, subjects.NodeCopies), Handler: func(req []byte, _ string) ([]byte, error) {
+				return adminReply(s.copies(req))
+			}},
 			{Name: "stat", Subject: c.NodeAdmin(s.name, subjects.NodeStat), Handler: func([]byte, string) ([]byte, error) {
 				return adminReply(s.stat(), nil)
 			}},

@@ -59,33 +59,20 @@ func (s *Server) hashSpaces(t *ring.Table) map[string]ring.Epoch {
 
 // replication asks the core loop what its machines wait for.
 func (s *Server) replication() map[string]int {
-	ch := make(chan map[string]int, 1)
-	ok := s.inbox.push(work{call: func(c *core) {
+	m, _ := inLoop(s, func(c *core) map[string]int {
 		r := map[string]int{}
 		for _, p := range c.parts {
 			st := p.machine.Status()
 			r["waiting"] += st.Waiting
-			if st.Leading {
-				r["leading"]++
-			}
-			if st.Serving {
-				r["serving"]++
-			}
-			if st.Incomplete {
-				r["incomplete"]++
+			for what, is := range map[string]bool{
+				"leading": st.Leading, "serving": st.Serving, "incomplete": st.Incomplete, "unclean": st.Unclean, "damaged": st.Damaged,
+			} {
+				if is {
+					r[what]++
+				}
 			}
 		}
-		ch <- r
-	}}, 0)
-	if !ok {
-		return nil
-	}
-	select {
-	case r := <-ch:
 		return r
-	case <-time.After(time.Second):
-		return nil
-	case <-s.ctx.Done():
-		return nil
-	}
+	})
+	return m
 }

@@ -117,12 +117,14 @@ const (
 	AdminDetach  = "detach"  // AdminRequest → AdminDone
 	AdminReplace = "replace" // AdminRequest → AdminDone: plans anew
 	AdminSet     = "set"     // ring.Settings → AdminDone
+	AdminRecover = "recover" // RecoverRequest → AdminDone with Recover
 )
 
 // The admin verbs of one node.
 const (
-	NodeStat = "stat" // empty → map of field to value, in kumostat's names
-	NodeStop = "stop" // empty → AdminDone: a graceful stop
+	NodeStat   = "stat"   // empty → map of field to value, in kumostat's names
+	NodeStop   = "stop"   // empty → AdminDone: a graceful stop
+	NodeCopies = "copies" // CopiesRequest → CopiesReport
 )
 
 // AdminRequest names the nodes that a command is about, by name, address or
@@ -141,9 +143,68 @@ type AdminReply struct {
 
 // AdminDone says what a command did.
 type AdminDone struct {
-	Nodes []string `json:"nodes,omitempty"` // that it was applied to
-	Moves int      `json:"moves,omitempty"` // copies that will move
-	Text  string   `json:"text"`
+	Nodes   []string       `json:"nodes,omitempty"` // that it was applied to
+	Moves   int            `json:"moves,omitempty"` // copies that will move
+	Text    string         `json:"text"`
+	Recover *RecoverReport `json:"recover,omitempty"`
+}
+
+// CopiesRequest asks a server for its copies of partitions, at most MaxCopies.
+type CopiesRequest struct {
+	Partitions []ring.Partition `json:"partitions"`
+}
+
+// MaxCopies bounds CopiesRequest.
+const MaxCopies = 512
+
+// CopiesReport is what a server's process says of its copies.
+type CopiesReport struct {
+	ID     ring.NodeID `json:"id"`
+	Boot   ring.BootID `json:"boot"`
+	Copies []Copy      `json:"copies"`
+}
+
+// Copy is one copy, as its server sees it.
+type Copy struct {
+	Partition ring.Partition `json:"partition"`
+	Tail      Version        `json:"tail"`   // the last entry of its log
+	Commit    uint64         `json:"commit"` // entries to here are known committed
+	Items     int64          `json:"items"`  // keys in the database, about
+	// Incomplete copies lack keys: they were being made, or their file is gone.
+	Incomplete bool `json:"incomplete,omitempty"`
+	// Unclean copies might lack what they had acknowledged when the process
+	// began, or do now.
+	Unclean bool `json:"unclean,omitempty"`
+	Damaged int  `json:"damaged,omitempty"` // records that cannot be read
+	Leads   bool `json:"leads,omitempty"`   // the process leads the partition
+}
+
+// RecoverRequest makes what one server holds of a partition all that there is.
+// Without AcceptLoss it is only told what that means.
+type RecoverRequest struct {
+	Partition  ring.Partition `json:"partition"`
+	Node       string         `json:"node,omitempty"` // name, address or ID; empty: whoever has the best copy
+	AcceptLoss bool           `json:"accept_loss,omitempty"`
+	// Epoch is that of the report with which the loss was accepted; 0 for none.
+	Epoch ring.Epoch `json:"epoch,omitempty"`
+}
+
+// RecoverReport says what a recovery costs, or cost.
+type RecoverReport struct {
+	Partition ring.Partition `json:"partition"`
+	Epoch     ring.Epoch     `json:"epoch"` // that it replaces
+	Node      string         `json:"node"`  // whose copy becomes all that there is
+	Done      bool           `json:"done"`
+	Loss      []string       `json:"loss"`   // what may be lost, a sentence each
+	Copies    []NodeCopy     `json:"copies"` // that were found
+	Missing   []string       `json:"missing,omitempty"`
+}
+
+// NodeCopy is a copy with the server that has it.
+type NodeCopy struct {
+	Node   string `json:"node"`
+	InSync bool   `json:"in_sync"`
+	Copy
 }
 
 // ClusterStatus is the cluster as its leader sees it.
@@ -160,7 +221,10 @@ type ClusterStatus struct {
 	Alarms      []string       `json:"alarms,omitempty"`
 	Nodes       []NodeStatus   `json:"nodes"`
 	Partitions  PartitionCount `json:"partitions"`
-	Moves       Moves          `json:"moves"`
+	// Stuck are partitions, the first of them, that nobody may lead: they wait
+	// for servers that are down, or for AdminRecover.
+	Stuck []ring.Partition `json:"stuck,omitempty"`
+	Moves Moves            `json:"moves"`
 }
 
 // NodeStatus is one node. State is up, down, new (seen, not attached), leaving
