@@ -34,7 +34,7 @@ func TestPeersOf(t *testing.T) {
 }
 
 func TestDeathOfAPeerReachesTheLoop(t *testing.T) {
-	s := &Server{inbox: newInbox(), log: slog.New(slog.DiscardHandler), o: Options{Listen: "127.0.0.1:19800"}}
+	s := &Server{inbox: newInbox(), log: slog.New(slog.DiscardHandler), o: Options{Listen: "127.0.0.1:19800", Bind: "127.0.0.1", Failover: FailoverProof}}
 	if err := s.openProof(); err != nil {
 		t.Fatal(err)
 	}
