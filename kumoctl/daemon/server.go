@@ -1,6 +1,8 @@
 package daemon
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -76,7 +78,36 @@ func (o *serverOptions) open(log *slog.Logger) (cli.Daemon, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s, nil
+	return &server{Server: s, o: o.Options}, nil
+}
+
+// server is a kumoserver.Server that begins anew when its data file turns out to
+// be damaged: Open sets the file aside, and the replicas give the copies back.
+type server struct {
+	*kumoserver.Server
+	o     kumoserver.Options
+	again bool // it did before
+}
+
+// giveUp is how soon another damaged file is no bad luck any more but a disk
+// that is failing.
+const giveUp = time.Minute
+
+// Run serves until ctx ends or the server cannot go on.
+func (s *server) Run(ctx context.Context) error {
+	for {
+		began := time.Now()
+		err := s.Server.Run(ctx)
+		if !errors.Is(err, store.ErrDamaged) || ctx.Err() != nil || time.Since(began) < giveUp && s.again {
+			return err
+		}
+		s.o.Log.Warn("the server begins anew without its damaged data file", "store", s.o.Dir)
+		next, openErr := kumoserver.Open(s.o)
+		if openErr != nil {
+			return errors.Join(err, fmt.Errorf("begin anew: %w", openErr))
+		}
+		s.Server, s.again = next, true
+	}
 }
 
 // openWitness lets a server vote among two managers. It is put together here

@@ -359,6 +359,55 @@ func TestDamagedData(t *testing.T) {
 	}
 }
 
+// A data file that is overwritten while the store is open is found out by
+// whoever reads it first; the next process sets it aside.
+func TestDataDamagedWhileOpen(t *testing.T) {
+	for name, use := range map[string]func(s *Store) error{
+		"get": func(s *Store) error { _, _, err := s.Get(2, []byte(keyOf(1))); return err },
+		"get many": func(s *Store) (err error) {
+			s.GetMany(1, func(int) (ring.Partition, []byte) { return 2, []byte(keyOf(1)) },
+				func(_ int, _ subjects.Record, _ bool, e error) { err = e })
+			return err
+		},
+		"scan": func(s *Store) error { _, _, _, err := s.Scan(2, nil, 1<<20); return err },
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := small(t.TempDir())
+			s := open(t, o)
+			m := &maker{p: 2, e: 1}
+			for i := range 400 {
+				m.put(t, s, keyOf(i), strings.Repeat("v", 100))
+			}
+			flush(t, s)
+			s.Commit(2, 400)
+			eventually(t, "applied", applied(s))
+			f, err := os.OpenFile(filepath.Join(o.Dir, dataName), os.O_RDWR, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			fi, err := f.Stat()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := f.WriteAt([]byte(strings.Repeat("rubbish!", int(fi.Size()-8192)/8)), 8192); err != nil {
+				t.Fatal(err)
+			}
+			f.Close()
+			if err := use(s); !isCorrupt(err) || !errors.Is(err, ErrDamaged) {
+				t.Fatal(err)
+			}
+			if err := <-s.Failed(); !errors.Is(err, ErrDamaged) {
+				t.Fatal(err)
+			}
+			s.CloseHard()
+			s = open(t, o)
+			if st := s.State(2); !st.Incomplete || len(s.Damaged()) == 0 {
+				t.Fatalf("%+v %v", st, s.Damaged())
+			}
+		})
+	}
+}
+
 // giveBack completes the lost copy as a stream does.
 func giveBack(t *testing.T, s *Store) {
 	t.Helper()

@@ -119,7 +119,13 @@ func (s *Store) GetMany(n int, at func(i int) (ring.Partition, []byte), out func
 // view runs f in a read transaction. Everything that touches the file inside
 // must be guarded.
 func (s *Store) view(f func(c *bbolt.Cursor) error) error {
-	err := s.db.View(func(tx *bbolt.Tx) error { return f(tx.Bucket(bucketData).Cursor()) })
+	err := s.db.View(func(tx *bbolt.Tx) error {
+		var c *bbolt.Cursor
+		if err := guard(func() error { c = tx.Bucket(bucketData).Cursor(); return nil }); err != nil {
+			return err
+		}
+		return f(c)
+	})
 	switch {
 	case errors.Is(err, berrors.ErrDatabaseNotOpen):
 		return ErrClosed

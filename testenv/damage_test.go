@@ -1,0 +1,117 @@
+package testenv_test
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/etolabo/kumofs/subjects/ring"
+	"github.com/etolabo/kumofs/testenv"
+)
+
+// A server whose files were damaged says so, comes back without being asked,
+// and in the end holds everything: it alone serves then.
+func TestDamagedFilesAreGivenBack(t *testing.T) {
+	t.Parallel()
+	c := testenv.New(t, testenv.Processes())
+	c.Fill(filled / 6)
+	c.EventuallyWhole()
+	for _, damage := range []struct {
+		name, says string
+		do         func(dir string) error
+		running    bool
+	}{
+		{"the log's tail is damaged", "is cut at byte", flipLogTail, false},
+		{"the data file is cut", "was set aside as data.db.damaged-1", cutData, false},
+		{"the data file is overwritten under a server that runs", "was set aside as data.db.damaged-2", overwriteData, true},
+	} {
+		t.Log(damage.name)
+		load := c.Load()
+		load.GoesOn()
+		pid, boot := c.PID("server1"), bootOf(c, "server1")
+		if !damage.running {
+			c.Kill("server1")
+			c.EventuallyState("server1", "down")
+		}
+		if err := damage.do(filepath.Join(c.Dir(), "server1")); err != nil {
+			t.Fatal(err)
+		}
+		if !damage.running {
+			c.Start("server1")
+		}
+		c.Eventually("the log says "+damage.says, func() bool {
+			text, _ := os.ReadFile(filepath.Join(c.Dir(), "server1.log"))
+			return bytes.Contains(text, []byte(damage.says))
+		})
+		c.Eventually("server1 has begun anew", func() bool { return bootOf(c, "server1") != boot })
+		c.EventuallyState("server1", "up")
+		c.EventuallyWhole()
+		load.GoesOn()
+		load.Stop()
+		if damage.running && c.PID("server1") != pid {
+			t.Errorf("process %d is now %d", pid, c.PID("server1"))
+		}
+		c.Kill("server2")
+		c.EventuallyState("server2", "down")
+		c.Kill("server3")
+		c.EventuallyState("server3", "down")
+		load.Verify()
+		c.VerifyFill(filled / 6)
+		c.Start("server2", "server3")
+		c.EventuallyState("server3", "up")
+		c.EventuallyWhole()
+	}
+}
+
+// bootOf is the process that the status knows of a node.
+func bootOf(c *testenv.Cluster, name string) ring.BootID {
+	for _, n := range c.Status().Nodes {
+		if n.Addr == c.Addr(name) {
+			return n.Boot
+		}
+	}
+	return 0
+}
+
+// flipLogTail changes one byte near the end of what the newest segment holds.
+func flipLogTail(dir string) error {
+	paths, err := filepath.Glob(filepath.Join(dir, "log", "*.wal"))
+	if err != nil {
+		return err
+	}
+	slices.Sort(paths)
+	slices.Reverse(paths)
+	for _, path := range paths {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		used := len(bytes.TrimRight(b, "\x00"))
+		if used < 1000 {
+			continue // made in advance
+		}
+		b[used-300] ^= 0x10
+		return os.WriteFile(path, b, 0o600)
+	}
+	return os.ErrNotExist
+}
+
+// cutData leaves the first pages. (Most of a small file is room to grow into.)
+func cutData(dir string) error { return os.Truncate(filepath.Join(dir, "data.db"), 64<<10) }
+
+// overwriteData leaves nothing of the data file but its first two pages.
+func overwriteData(dir string) error {
+	f, err := os.OpenFile(filepath.Join(dir, "data.db"), os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(bytes.Repeat([]byte("rubbish"), int(fi.Size()-8192)/7), 8192)
+	return err
+}
