@@ -78,8 +78,8 @@ var moreMachineBreaks = []mutant{
 		`	case !l.reads(r):`, `	case !l.reads(r) && r.p > 99:`},
 	{"confirmations before the answer count", "R6", "kumoserver/replica/confirm.go",
 		`for n < len(l.confirms) && l.confirms[n].since <= asked {`, `for n < len(l.confirms) && asked > 0 {`},
-	{"a primary that lacks data leads", "R13", "kumoserver/replica/lead.go",
-		`	if r.incomplete || `, `	if `},
+	{"a copy that lacks data leads", "R13", "kumoserver/replica/unfit.go",
+		`	case !r.incomplete && !r.unclean:`, `	case true:`},
 	{"a member does not report what it has", "R8", "kumoserver/replica/backup.go",
 		`	case shared == r.tail:
 		r.promise(m.Epoch)`,

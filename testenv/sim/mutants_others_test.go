@@ -38,7 +38,7 @@ var otherBreaks = []mutant{
 	{"nodes join the in-sync set that were no learners", "R1", "subjects/ring/apply.go",
 		`if !old.HasISR(id) && (!old.HasLearner(id) || c.By != old.Primary) {`, `if !old.HasISR(id) && c.By != old.Primary && old.HasLearner(id) {`},
 	{"an unclean store may lead", "R13", "subjects/ring/apply.go",
-		`	if slices.Contains(old.Unclean, c.Primary.Store) {
+		`	if slices.Contains(old.Unclean, c.Primary.Store) && !c.Whole {
 		return "the new primary's store is unclean"
 	}`, ``},
 	{"a primary may be outside of the in-sync set", "R1", "subjects/ring/table.go",
