@@ -113,8 +113,12 @@ func (n *nemeses) perform(ctx context.Context, e Event) error {
 // kill ends processes at once, and starts them again.
 func (n *nemeses) kill(ctx context.Context, names []string, after time.Duration) error {
 	n.say("kill %v", names)
+	began := time.Now()
 	if err := n.cluster.Kill(names...); err != nil {
 		return err
+	}
+	if took := time.Since(began); took > time.Second {
+		n.say("the machine took %s to end %v", took.Round(time.Millisecond), names)
 	}
 	for _, name := range names {
 		if err := n.cluster.Err(name); err != nil {
