@@ -17,6 +17,9 @@ const (
 	// A server that was taken out as silent although it is up gets no new copies
 	// for so long.
 	restAfterSilence = time.Second
+	// A new primary is given so long to have its epoch promised by the one before,
+	// who then may leave.
+	settleAfter = 500 * time.Millisecond
 	// At most so many primaries change in each period only for balance.
 	shiftEvery   = 250 * time.Millisecond
 	shiftsAtOnce = 8
@@ -51,7 +54,8 @@ type core struct {
 	orders  []*order
 	plan    []ring.Target // wishes that did not fit into the command that began them
 	resting map[ring.NodeID]time.Time
-	shifts  int // left in this period
+	moved   map[ring.Partition]time.Time // partitions whose lead has just moved
+	shifts  int                          // left in this period
 	shifted time.Time
 	auto    autoplan
 	looked  *ring.Table // that next saw last
@@ -85,7 +89,11 @@ type proposal struct {
 }
 
 func newCore(s settings, now time.Time) *core {
-	return &core{settings: s, table: &ring.Table{}, members: members.New(int64(s.failAfter), 1), began: now, resting: map[ring.NodeID]time.Time{}, said: map[ring.Partition]map[ring.NodeID]saidCopy{}}
+	return &core{
+		settings: s, table: &ring.Table{}, members: members.New(int64(s.failAfter), 1), began: now,
+		resting: map[ring.NodeID]time.Time{}, moved: map[ring.Partition]time.Time{},
+		said: map[ring.Partition]map[ring.NodeID]saidCopy{},
+	}
 }
 
 // at is a time as members want it.
@@ -93,6 +101,11 @@ func (c *core) at(now time.Time) int64 { return int64(now.Sub(c.began)) + 1 }
 
 // tables takes the newest table.
 func (c *core) tables(t *ring.Table, now time.Time) {
+	for p := range c.table.Size() {
+		if was := c.table.Partitions[p].Primary; p < t.Size() && !was.Zero() && was != t.Partitions[p].Primary {
+			c.moved[ring.Partition(p)] = now
+		}
+	}
 	c.table = t
 	c.members.Know(t, c.at(now))
 }
@@ -177,6 +190,7 @@ func (c *core) next(now time.Time) *proposal {
 		return &proposal{command: ring.Command{Init: &c.init}}
 	}
 	d := &draft{table: c.table}
+	c.members.LetGo(c.table, c.at(now))
 	seen, down := c.members.Changes(c.table)
 	d.step(ring.Command{Seen: seen[:min(len(seen), maxPerCommand/2)], Down: down})
 	c.takeOrder(d, now)
@@ -251,6 +265,16 @@ func (c *core) view(t *ring.Table, now time.Time) rebalance.View {
 		Table: t, Nodes: c.members.Status(c.at(now)), Learners: c.learners, Shifts: c.shifts, FailoverOnly: c.witness,
 	}
 	v.Copies = c.copies(t, v.Nodes)
+	for p, at := range c.moved {
+		if now.Sub(at) > settleAfter {
+			delete(c.moved, p)
+			continue
+		}
+		if v.Moved == nil {
+			v.Moved = map[ring.Partition]bool{}
+		}
+		v.Moved[p] = true
+	}
 	for id, since := range c.resting {
 		if now.Sub(since) > restAfterSilence {
 			delete(c.resting, id)

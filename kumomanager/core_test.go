@@ -240,6 +240,70 @@ func TestLeadComesHomeOnceAProcessIsOldEnough(t *testing.T) {
 	}
 }
 
+// A server that stops in good order first loses the lead and goes on as a copy,
+// so that the new primaries need not wait for its end; then it is taken out.
+func TestStoppingServerHandsOverInTwoSteps(t *testing.T) {
+	s := newSim(t, false, 3)
+	s.order(subjects.AdminAttach, subjects.AdminRequest{})
+	s.pass(5 * time.Second)
+	had := s.table.Revision
+	stop := func() {
+		s.c.members.Hear(subjects.Heartbeat{Role: subjects.RoleServer, Node: "n2", ID: 2, Boot: s.alive[2], Stopping: true}, s.c.at(s.now))
+		for s.commit(nil) {
+		}
+	}
+	stop()
+	if s.table.Revision != had+1 {
+		t.Fatalf("%d commands", s.table.Revision-had)
+	}
+	led := 0
+	for p, c := range s.table.Partitions {
+		if c.Primary.Store == 2 || c.HasISR(2) != s.c.moved[ring.Partition(p)].Equal(s.now) {
+			t.Fatalf("partition %d: %+v", p, c)
+		}
+		if c.HasISR(2) {
+			led++
+		}
+	}
+	if n, _ := s.table.Node(2); led == 0 || led == len(s.table.Partitions) || !n.Up {
+		t.Fatalf("%d partitions were led by it, up: %v", led, n.Up)
+	}
+	for range 2 + settleAfter/tickEvery {
+		s.now = s.now.Add(tickEvery)
+		stop()
+	}
+	for p, c := range s.table.Partitions {
+		if c.HasISR(2) || len(c.ISR) != 2 {
+			t.Fatalf("partition %d: %+v", p, c)
+		}
+	}
+	if n, _ := s.table.Node(2); n.Up {
+		t.Fatal("it is up although it has handed over everything")
+	}
+}
+
+// With nobody to take over a server is let go at once.
+func TestLastServersAreLetGo(t *testing.T) {
+	s := newSim(t, false, 2)
+	s.order(subjects.AdminAttach, subjects.AdminRequest{})
+	s.pass(5 * time.Second)
+	for _, id := range s.known {
+		s.c.members.Hear(subjects.Heartbeat{Role: subjects.RoleServer, Node: "n" + id.String(), ID: id, Boot: s.alive[id], Stopping: true}, s.c.at(s.now))
+	}
+	for s.commit(nil) {
+	}
+	for _, n := range s.table.Nodes {
+		if n.Up {
+			t.Errorf("%s is kept", n.Name)
+		}
+	}
+	for p, c := range s.table.Partitions {
+		if len(c.ISR) != 2 {
+			t.Errorf("partition %d: %+v", p, c)
+		}
+	}
+}
+
 func TestWitnessCoreOnlyFailsOver(t *testing.T) {
 	s := newSim(t, true, 4)
 	s.pass(5 * time.Second)

@@ -240,18 +240,19 @@ func (s *Server) Run(ctx context.Context) error {
 }
 
 // HandOver tells the managers that this server stops, and waits, within bounds,
-// until it leads nothing that another could.
+// until it holds nothing that another could hold instead: first the lead is taken
+// from it, and then it is taken out of every configuration.
 func (s *Server) HandOver() {
 	s.stopping.Store(true)
 	s.heartbeat()
 	deadline := time.NewTimer(s.o.StopWithin)
 	defer deadline.Stop()
-	poll := time.NewTicker(20 * time.Millisecond)
+	poll := time.NewTicker(10 * time.Millisecond)
 	defer poll.Stop()
-	for s.leadsOthers() {
+	for s.needed() {
 		select {
 		case <-deadline.C:
-			s.log.Warn("stopping although it still leads partitions", "partitions", s.primaries.Load())
+			s.log.Warn("stopping although it is still needed", "primaries", s.primaries.Load(), "replicas", s.replicas.Load())
 			return
 		case <-s.ctx.Done():
 			return
@@ -260,19 +261,19 @@ func (s *Server) HandOver() {
 	}
 }
 
-// leadsOthers reports whether it leads a partition that another in-sync replica
-// could take.
-func (s *Server) leadsOthers() bool {
+// needed reports whether the table still counts on this process for a partition
+// of which there is another live copy in sync.
+func (s *Server) needed() bool {
 	t := s.watch.Table()
-	if t == nil {
+	if t == nil || !t.Alive(s.process()) {
 		return false
 	}
 	for _, c := range t.Partitions {
-		if c.Primary != s.process() {
+		if !c.HasISR(s.store.ID()) {
 			continue
 		}
 		for _, id := range c.ISR {
-			if n, ok := t.Node(id); ok && n.Up && id != c.Primary.Store {
+			if n, ok := t.Node(id); ok && n.Up && id != s.store.ID() {
 				return true
 			}
 		}

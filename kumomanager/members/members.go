@@ -37,6 +37,10 @@ const (
 	// ForgetAfter is for how long a gateway that is down is remembered.
 	ForgetAfter = 60_000 * ms
 
+	// StopWithin is for how long a process that is about to stop is helped to hand
+	// over before it counts as down.
+	StopWithin = 3000 * ms
+
 	maxMembers = 4096 // servers, and others, that are remembered
 	maxGone    = 16   // processes of one store that are remembered as gone
 	maxNotes   = 64   // that wait to be told; the oldest goes
@@ -67,6 +71,7 @@ type Member struct {
 	Changed            int64 // of State
 	State              rebalance.State
 	Proved             bool        // Down, and not for silence: only another process can be up
+	stops              int64       // since when it is about to stop; 0 if it is not
 	gone               []departed  // processes whose heartbeats no longer count
 	rival              ring.BootID // another process of this store, while ours is heard
 	since              int64       // when the rival was first heard
@@ -158,9 +163,8 @@ func (m *Roster) Hear(hb subjects.Heartbeat, now int64) {
 // again takes a heartbeat of the process that we know.
 func (m *Roster) again(s *Member, hb subjects.Heartbeat, now int64) {
 	s.Heartbeat, s.Heard = hb, now
-	if hb.Stopping {
-		m.set(s, rebalance.Down, now)
-		s.Proved = true
+	if hb.Stopping && s.stops == 0 {
+		s.stops, m.news = now, true
 	}
 	if !s.Proved {
 		m.set(s, rebalance.Up, now)
@@ -201,12 +205,11 @@ func (m *Roster) another(s *Member, hb subjects.Heartbeat, now int64) {
 		return
 	}
 	s.retire(s.Boot, s.Proved)
-	s.Heartbeat, s.Heard, s.rival, s.Proved = hb, now, 0, false
+	s.Heartbeat, s.Heard, s.rival, s.Proved, s.stops = hb, now, 0, false, 0
 	m.set(s, rebalance.Up, now)
 	s.Changed, m.news = now, true
 	if hb.Stopping {
-		m.set(s, rebalance.Down, now)
-		s.Proved = true
+		m.Left(hb.ID, now)
 	}
 }
 
@@ -275,6 +278,42 @@ func (m *Roster) Ended(p ring.Process, now int64) {
 	s.retire(p.Boot, true)
 }
 
+// Stopping lists the servers that are up and about to stop.
+func (m *Roster) Stopping() (ids []ring.NodeID) {
+	for id, s := range m.servers {
+		if s.stopping() {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+func (s *Member) stopping() bool { return s.stops != 0 && s.State == rebalance.Up }
+
+// LetGo takes servers that are about to stop for down as soon as nobody else could
+// take over what the table says they hold.
+func (m *Roster) LetGo(t *ring.Table, now int64) {
+	for _, id := range m.Stopping() {
+		other := func(o ring.NodeID) bool {
+			s, ok := m.servers[o]
+			return ok && o != id && s.State == rebalance.Up && !s.stopping()
+		}
+		held := func(p ring.Config) bool { return p.HasISR(id) && slices.ContainsFunc(p.ISR, other) }
+		if !slices.ContainsFunc(t.Partitions, held) {
+			m.Left(id, now)
+		}
+	}
+}
+
+// Left notes that a server which is about to stop has handed everything over.
+func (m *Roster) Left(id ring.NodeID, now int64) {
+	if s, ok := m.servers[id]; ok && !s.Proved {
+		m.set(s, rebalance.Down, now)
+		s.Proved = true
+	}
+}
+
 // Tick passes time: who was silent for too long is down.
 func (m *Roster) Tick(now int64) {
 	if m.ticked != 0 && now-m.ticked > stallAfter {
@@ -284,6 +323,9 @@ func (m *Roster) Tick(now int64) {
 	for _, s := range m.servers {
 		if s.State != rebalance.Down && now-m.lastHeard(s) > m.failAfter {
 			m.set(s, rebalance.Down, now)
+		}
+		if s.stopping() && now-s.stops > StopWithin {
+			m.Left(s.ID, now)
 		}
 	}
 	for name, o := range m.others {
@@ -301,7 +343,7 @@ func (m *Roster) Status(now int64) map[ring.NodeID]rebalance.Status {
 	out := make(map[ring.NodeID]rebalance.Status, len(m.servers))
 	for id, s := range m.servers {
 		young := s.State == rebalance.Up && now-s.Changed < YoungFor
-		out[id] = rebalance.Status{State: s.State, Boot: s.Heartbeat.Boot, Young: young}
+		out[id] = rebalance.Status{State: s.State, Boot: s.Heartbeat.Boot, Young: young, Stopping: s.stopping()}
 	}
 	return out
 }

@@ -1,6 +1,7 @@
 package members
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -165,15 +166,45 @@ func TestSuccessorComesBack(t *testing.T) {
 	}
 }
 
-func TestStoppingIsDownAtOnce(t *testing.T) {
+// A process that is about to stop is up, and marked, until it has handed over or
+// takes too long.
+func TestStopping(t *testing.T) {
+	stop := func(w *watchman, id ring.NodeID, boot ring.BootID) {
+		w.m.Hear(subjects.Heartbeat{Role: subjects.RoleServer, Node: "n" + id.String(), ID: id, Boot: boot, Stopping: true}, w.now)
+	}
+	marked := func(w *watchman, want ...ring.NodeID) {
+		t.Helper()
+		if got := w.m.Stopping(); !slices.Equal(got, want) {
+			t.Fatalf("%v are stopping, want %v", got, want)
+		}
+		for id, s := range w.m.Status(w.now) {
+			if s.Stopping != slices.Contains(want, id) {
+				t.Fatalf("%v: %+v", id, s)
+			}
+		}
+	}
 	w := newWatchman(t)
 	w.beat(1, 11)
-	w.m.Hear(subjects.Heartbeat{Role: subjects.RoleServer, Node: "a", ID: 1, Boot: 11, Stopping: true}, w.now)
+	w.beat(2, 21)
+	w.m.NoNews()
+	stop(w, 1, 11)
+	if !w.m.News() {
+		t.Fatal("that is no news")
+	}
+	stop(w, 2, 21)
+	w.want(1, rebalance.Up, 11)
+	marked(w, 1, 2)
+	w.m.Left(1, w.now)
 	w.want(1, rebalance.Down, 11)
-	w.beat(1, 11)
+	marked(w, 2)
+	stop(w, 1, 11) // it says so to its end
 	w.want(1, rebalance.Down, 11)
 	w.beat(1, 12)
 	w.want(1, rebalance.Up, 12)
+	marked(w, 2)
+	w.pass(StopWithin+second, func() { w.beat(1, 12); stop(w, 2, 21) })
+	w.want(2, rebalance.Down, 21)
+	marked(w)
 }
 
 func TestForeignHeartbeats(t *testing.T) {

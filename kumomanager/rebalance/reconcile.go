@@ -25,6 +25,9 @@ type Status struct {
 	// Young processes have just started and may be bound by what the process before
 	// them granted: one that was made primary would commit nothing for a moment.
 	Young bool
+	// Stopping processes are about to end in good order: the lead is taken from
+	// them, and then their copies.
+	Stopping bool
 	// Resting nodes were just taken out of a configuration as silent although
 	// they are up; they are given no new copies for a moment.
 	Resting bool
@@ -40,6 +43,10 @@ type View struct {
 	// Shifts is how many partitions may change their primary in this round only
 	// for the sake of balance.
 	Shifts int
+	// Moved are the partitions whose lead has just moved. The old primary stays in
+	// sync for a moment: that it promises the new epoch is what ends the grants to
+	// it, which otherwise keep the new one from committing for a second.
+	Moved map[ring.Partition]bool
 	// FailoverOnly keeps partitions served and starts no moves.
 	FailoverOnly bool
 	// Copies are what servers that are up have said of their copies of partitions
@@ -84,7 +91,9 @@ func Reconcile(v View) Outcome {
 		r.startCopies()
 		settled := r.settled()
 		for p := range r.drafts {
-			r.tidy(&r.drafts[p], settled)
+			if !r.Moved[ring.Partition(p)] {
+				r.tidy(&r.drafts[p], settled)
+			}
 		}
 	}
 	return r.outcome()
@@ -129,8 +138,11 @@ func (r *reconciler) outcome() Outcome {
 	return out
 }
 
-func (v View) up(id ring.NodeID) bool   { return v.Nodes[id].State == Up }
-func (v View) down(id ring.NodeID) bool { return v.Nodes[id].State == Down }
+func (v View) up(id ring.NodeID) bool { return v.Nodes[id].State == Up }
+
+// stays reports whether a node is up and not about to stop.
+func (v View) stays(id ring.NodeID) bool { return v.up(id) && !v.Nodes[id].Stopping }
+func (v View) down(id ring.NodeID) bool  { return v.Nodes[id].State == Down }
 
 // alive reports whether a process may still run: it was heard, or not yet
 // missed, and the ring knows of no other process of its store.
@@ -151,7 +163,7 @@ func (v View) process(id ring.NodeID) ring.Process {
 // wished nodes are in sync.
 func (r *reconciler) first(p ring.Partition) {
 	d := &r.drafts[p]
-	isr := filter(d.Target, r.up)
+	isr := filter(d.Target, r.stays)
 	if len(isr) == 0 || r.FailoverOnly {
 		return
 	}
@@ -164,8 +176,8 @@ func (r *reconciler) first(p ring.Partition) {
 	d.because("first configuration")
 }
 
-// repair takes out who is dead or unclean, and finds a new primary if the
-// primary is gone.
+// repair takes out who is dead, unclean or about to stop, and finds a new primary
+// if the primary is gone, or goes.
 func (r *reconciler) repair(p ring.Partition) {
 	d := &r.drafts[p]
 	clean := func(id ring.NodeID) bool { return !slices.Contains(d.Unclean, id) }
@@ -181,12 +193,21 @@ func (r *reconciler) repair(p ring.Partition) {
 		d.Primary = r.process(r.pick(d.Target, able))
 		r.leads[d.Primary.Store]++
 		d.because("the primary is gone")
+	} else if r.Nodes[d.Primary.Store].Stopping {
+		if able := filter(d.ISR, func(id ring.NodeID) bool { return r.stays(id) && clean(id) }); len(able) > 0 {
+			d.Primary = r.process(r.pick(d.Target, able))
+			r.leads[d.Primary.Store]++
+			d.because("the primary stops")
+		}
+	}
+	goes := func(id ring.NodeID) bool { // it has handed over, and others are there
+		return r.Nodes[id].Stopping && !d.changed && !r.Moved[p] && r.stays(d.Primary.Store)
 	}
 	if d.loss {
 		r.force(d)
 	}
 	isr := filter(d.ISR, func(id ring.NodeID) bool {
-		return id == d.Primary.Store || !r.down(id) && clean(id)
+		return id == d.Primary.Store || !r.down(id) && !goes(id) && clean(id)
 	})
 	if len(isr) < len(d.ISR) {
 		d.ISR = isr
@@ -196,7 +217,7 @@ func (r *reconciler) repair(p ring.Partition) {
 		return
 	}
 	learners := filter(d.Learners, func(id ring.NodeID) bool {
-		return !r.down(id) && (len(d.Target) == 0 || slices.Contains(d.Target, id))
+		return !r.down(id) && !r.Nodes[id].Stopping && (len(d.Target) == 0 || slices.Contains(d.Target, id))
 	})
 	if len(learners) < len(d.Learners) {
 		d.Learners = learners
@@ -204,8 +225,8 @@ func (r *reconciler) repair(p ring.Partition) {
 	}
 }
 
-// pick chooses who leads among nodes that may: young processes come last, then
-// the wished primary goes first, then wished nodes, then those with fewest leads.
+// pick chooses who leads among nodes that may: processes that are about to stop
+// come last, then young ones, then the wished primary goes first, then wished nodes, then those with fewest leads.
 func (r *reconciler) pick(target, able []ring.NodeID) ring.NodeID {
 	rank := func(id ring.NodeID) (n int) {
 		if i := slices.Index(target, id); i < 0 {
@@ -215,6 +236,9 @@ func (r *reconciler) pick(target, able []ring.NodeID) ring.NodeID {
 		}
 		if r.Nodes[id].Young {
 			n += 3
+		}
+		if r.Nodes[id].Stopping {
+			n += 6
 		}
 		return n
 	}
@@ -260,7 +284,7 @@ func (r *reconciler) startCopies() {
 
 // missing lists wished nodes that are up and hold no copy, complete or not.
 func (r *reconciler) missing(d *draft) []ring.NodeID {
-	return filter(d.Target, func(id ring.NodeID) bool { return r.up(id) && !d.Holds(id) })
+	return filter(d.Target, func(id ring.NodeID) bool { return r.stays(id) && !d.Holds(id) })
 }
 
 // settled reports whether all copies that can be had are there.
@@ -299,7 +323,7 @@ func (r *reconciler) tidy(d *draft, settled bool) {
 // shift moves the lead to the first wished node that is in sync and not young.
 func (r *reconciler) shift(d *draft, reason string) {
 	able := filter(d.Target, func(id ring.NodeID) bool {
-		return r.up(id) && d.HasISR(id) && !slices.Contains(d.Unclean, id) && !r.Nodes[id].Young
+		return r.stays(id) && d.HasISR(id) && !slices.Contains(d.Unclean, id) && !r.Nodes[id].Young
 	})
 	leaves := !slices.Contains(d.Target, d.Primary.Store)
 	if len(able) == 0 || able[0] == d.Primary.Store || able[0] != d.Target[0] && !leaves || r.shifts >= r.Shifts {

@@ -18,6 +18,7 @@ type manager struct {
 	tables  []*ring.Table   // all there ever were
 	history [][]ring.Config // by partition and epoch
 	changed []int64         // when each partition was changed last
+	moved   []int64         // when its lead moved; 0: never
 
 	// Of the leader.
 	roster *members.Roster
@@ -35,7 +36,7 @@ type wish struct {
 }
 
 func newManager(s *Sim) *manager {
-	m := &manager{s: s, changed: make([]int64, s.prof.Partitions), quorum: true}
+	m := &manager{s: s, changed: make([]int64, s.prof.Partitions), moved: make([]int64, s.prof.Partitions), quorum: true}
 	m.history = make([][]ring.Config, s.prof.Partitions)
 	for p := range m.history {
 		m.history[p] = []ring.Config{{}}
@@ -127,6 +128,9 @@ func (m *manager) apply(c ring.Command) {
 		now := t.Partitions[p]
 		m.history[p] = append(m.history[p], now)
 		m.changed[p] = m.s.now
+		if before := old.Partitions[p].Primary; before != now.Primary && !before.Zero() {
+			m.moved[p] = m.s.now
+		}
 		m.s.rep.Epochs++
 		m.s.note("managers: p%d e%d primary %d/%d isr %v learners %v target %v", p, now.Epoch, now.Primary.Store, now.Primary.Boot, ids(now.ISR), ids(now.Learners), ids(now.Target))
 		m.checkChange(p, old, now, c)
@@ -204,6 +208,13 @@ func (m *manager) tick() {
 		}
 	}
 	m.roster.Tick(m.s.now + 1)
+	if m.s.prof.Planned {
+		m.roster.LetGo(m.table, m.s.now+1)
+	} else {
+		for _, id := range m.roster.Stopping() { // at once, which is safe too
+			m.roster.Left(id, m.s.now+1)
+		}
+	}
 	m.refuse()
 	if m.s.chance(0.3) {
 		m.publish()
@@ -291,7 +302,11 @@ func (m *manager) checkJudged(t *ring.Table, w wish, c ring.Change) {
 }
 
 func (m *manager) view(t *ring.Table) rebalance.View {
-	return rebalance.View{Table: t, Nodes: m.roster.Status(m.s.now + 1), Learners: 2, Shifts: 1}
+	v := rebalance.View{Table: t, Nodes: m.roster.Status(m.s.now + 1), Learners: 2, Shifts: 1, Moved: map[ring.Partition]bool{}}
+	for p, at := range m.moved {
+		v.Moved[ring.Partition(p)] = at > 0 && m.s.now-at < 500*ms
+	}
+	return v
 }
 
 // asked takes a primary's wish.

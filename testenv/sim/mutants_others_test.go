@@ -54,14 +54,13 @@ var otherBreaks = []mutant{
 	{"an unclean copy is given the lead", "R13", "kumomanager/rebalance/reconcile.go",
 		`return r.up(id) && clean(id) })`, `return r.up(id) })`},
 	{"no copies are begun", "R10", "kumomanager/rebalance/reconcile.go",
-		`	return filter(d.Target, func(id ring.NodeID) bool { return r.up(id) && !d.Holds(id) })`,
-		`	return filter(d.Target, func(id ring.NodeID) bool { return r.up(id) && !d.Holds(id) && d.Epoch == 0 })`},
+		`	return filter(d.Target, func(id ring.NodeID) bool { return r.stays(id) && !d.Holds(id) })`,
+		`	return filter(d.Target, func(id ring.NodeID) bool { return r.stays(id) && !d.Holds(id) && d.Epoch == 0 })`},
 	{"a process that stops keeps its partitions", "R11", "kumomanager/members/members.go",
-		`	if hb.Stopping {
-		m.set(s, rebalance.Down, now)
-		s.Proved = true
+		`	if hb.Stopping && s.stops == 0 {
+		s.stops, m.news = now, true
 	}
-	if !s.Proved {`, `	if !s.Proved {`},
+`, ``},
 	{"silence is not noticed", "R8", "kumomanager/members/members.go",
 		`if s.State != rebalance.Down && now-m.lastHeard(s) > m.failAfter {`, `if s.State != rebalance.Down && now-m.lastHeard(s) > 1000*m.failAfter {`},
 	{"the proof of an end is taken for another process", "R8", "kumomanager/members/members.go",

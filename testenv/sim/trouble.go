@@ -141,8 +141,8 @@ func (s *Sim) prove(n *node, p ring.Process) {
 	}
 }
 
-// stopOne tells a process to stop: it says so, and ends once it leads nothing
-// that another could.
+// stopOne tells a process to stop: it says so, and ends once it holds nothing
+// that another could hold instead.
 func (s *Sim) stopOne() {
 	n := s.one()
 	if !n.up || n.stopping {
@@ -156,7 +156,7 @@ func (s *Sim) stopOne() {
 	look = func() {
 		switch {
 		case n.life != life:
-		case n.leads() && s.now < deadline:
+		case n.needed() && s.now < deadline:
 			s.after(20*ms, look)
 		default:
 			if !n.leads() {
@@ -176,11 +176,23 @@ func (s *Sim) stopOne() {
 // leads reports whether the node's ring says that it leads something that
 // another in sync could.
 func (n *node) leads() bool {
+	return n.counted(func(c *ring.Config) bool { return c.Primary == n.process() })
+}
+
+// needed reports whether the node's ring still counts on it for anything of
+// which there is another copy in sync.
+func (n *node) needed() bool {
+	return n.counted(func(c *ring.Config) bool { return c.HasISR(n.id) }) && n.table.Alive(n.process())
+}
+
+// counted reports whether a partition fits of which another copy in sync is up.
+func (n *node) counted(fits func(*ring.Config) bool) bool {
 	if n.table == nil {
 		return false
 	}
-	for _, c := range n.table.Partitions {
-		if c.Primary != n.process() {
+	for i := range n.table.Partitions {
+		c := &n.table.Partitions[i]
+		if !fits(c) {
 			continue
 		}
 		for _, id := range c.ISR {
