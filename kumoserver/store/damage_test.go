@@ -360,18 +360,31 @@ func TestDamagedData(t *testing.T) {
 }
 
 // A data file that is overwritten while the store is open is found out by
-// whoever reads it first; the next process sets it aside.
+// whoever uses it first, and the store can be closed all the same; the next Open
+// sets the file aside.
 func TestDataDamagedWhileOpen(t *testing.T) {
-	for name, use := range map[string]func(s *Store) error{
-		"get": func(s *Store) error { _, _, err := s.Get(2, []byte(keyOf(1))); return err },
-		"get many": func(s *Store) (err error) {
+	for _, c := range []struct {
+		name string
+		from int64 // what is overwritten
+		use  func(s *Store) error
+	}{
+		{"get", 8192, func(s *Store) error { _, _, err := s.Get(2, []byte(keyOf(1))); return err }},
+		{"get many", 8192, func(s *Store) (err error) {
 			s.GetMany(1, func(int) (ring.Partition, []byte) { return 2, []byte(keyOf(1)) },
 				func(_ int, _ subjects.Record, _ bool, e error) { err = e })
 			return err
-		},
-		"scan": func(s *Store) error { _, _, _, err := s.Scan(2, nil, 1<<20); return err },
+		}},
+		{"scan", 8192, func(s *Store) error { _, _, _, err := s.Scan(2, nil, 1<<20); return err }},
+		{"write", 0, func(s *Store) error {
+			m := &maker{p: 2, e: 1, tail: s.State(2).Tail}
+			m.put(t, s, "more", "v")
+			flush(t, s)
+			s.Commit(2, m.tail.Seq)
+			s.applier.kickNow()
+			return <-s.Failed()
+		}},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			o := small(t.TempDir())
 			s := open(t, o)
 			m := &maker{p: 2, e: 1}
@@ -389,17 +402,16 @@ func TestDataDamagedWhileOpen(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := f.WriteAt([]byte(strings.Repeat("rubbish!", int(fi.Size()-8192)/8)), 8192); err != nil {
+			if _, err := f.WriteAt([]byte(strings.Repeat("rubbish!", int(fi.Size()-c.from)/8)), c.from); err != nil {
 				t.Fatal(err)
 			}
 			f.Close()
-			if err := use(s); !isCorrupt(err) || !errors.Is(err, ErrDamaged) {
+			if err := c.use(s); !errors.Is(err, ErrDamaged) || !errors.Is(s.failedWith(), ErrDamaged) {
+				t.Fatal(err, s.failedWith())
+			}
+			if err := s.Close(); !errors.Is(err, ErrDamaged) {
 				t.Fatal(err)
 			}
-			if err := <-s.Failed(); !errors.Is(err, ErrDamaged) {
-				t.Fatal(err)
-			}
-			s.CloseHard()
 			s = open(t, o)
 			if st := s.State(2); !st.Incomplete || len(s.Damaged()) == 0 {
 				t.Fatalf("%+v %v", st, s.Damaged())

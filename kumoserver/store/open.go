@@ -199,8 +199,11 @@ func (s *Store) CloseHard() {
 	s.release()
 }
 
+// closeData closes the file, unless it was found damaged at work: bbolt may have
+// panicked with its locks taken, and Close would wait for them. What is left is
+// its mapping, until the process ends; the next Open has another file.
 func (s *Store) closeData() error {
-	if s.db == nil {
+	if s.db == nil || errors.Is(s.failedWith(), ErrDamaged) {
 		return nil
 	}
 	db := s.db
