@@ -67,8 +67,7 @@ func Start(t testing.TB, c *testenv.Cluster, o Options) *Prober {
 	return p
 }
 
-// keyIn finds the stem of keys that are all in a partition: braces do not bind
-// keys together, so that each key is searched for by itself.
+// keyIn finds a key of each kind that is in a partition.
 func keyIn(t *ring.Table, p ring.Partition) [kinds]string {
 	var names [kinds]string
 	for k := range names {
@@ -99,12 +98,15 @@ func (p *Prober) Stop() Totals {
 	sum := p.totals()
 	p.t.Logf("%d operations, %d errors, %d wrong answers, %d wrong values at the end; longest %s",
 		sum.Operations, sum.Errors, sum.Wrong, sum.Lost, show(sum.Longest))
+	shown := 0
 	for _, w := range p.workers {
 		for _, s := range w.wrong {
 			p.t.Errorf("partition %d: %s", w.partition, s)
 		}
 		for _, s := range w.errors {
-			p.t.Logf("error: partition %d: %s", w.partition, s)
+			if shown++; shown <= 10 {
+				p.t.Logf("error: partition %d: %s", w.partition, s)
+			}
 		}
 	}
 	return sum
