@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -101,6 +102,9 @@ func (a *applier) round() bool {
 		a.s.boltFull.Store(false)
 		a.s.removeSegments()
 	case isStopped(a.stop) || a.s.failedWith() != nil:
+		return false
+	case errors.Is(err, ErrDamaged):
+		a.s.broken(err) // the log and the memory keep what comes
 		return false
 	case isNoSpace(err):
 		if !a.s.boltFull.Swap(true) {
@@ -317,6 +321,7 @@ func (a *applier) settle(st step) {
 	if p.gen != n.gen {
 		return // the copy was replaced meanwhile; what was written is masked
 	}
+	p.mend(n.keys[st.from:st.to], n.masks[:st.cleared])
 	if len(n.masks) == 0 {
 		p.mem.settle(n.keys[st.from:st.to], n.vals[st.from:st.to], nil)
 	}

@@ -65,7 +65,7 @@ func valueSum(key, val []byte) uint32 {
 // readValue takes a stored value apart; Value aliases val.
 func readValue(dataKey, val []byte) (subjects.Record, error) {
 	if len(val) < valueHead || binary.LittleEndian.Uint32(val) != valueSum(dataKey, val) {
-		return subjects.Record{}, fmt.Errorf("key %q of partition %d: %w", dataKey[3:], binary.BigEndian.Uint16(dataKey), ErrCorrupt)
+		return subjects.Record{}, &badRecord{ring.Partition(binary.BigEndian.Uint16(dataKey)), string(dataKey[3:])}
 	}
 	return subjects.Record{
 		Key:   dataKey[3:],

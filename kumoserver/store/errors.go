@@ -1,6 +1,23 @@
 package store
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+
+	"github.com/etolabo/kumofs/subjects/ring"
+)
+
+// badRecord is a stored value whose checksum does not match.
+type badRecord struct {
+	partition ring.Partition
+	key       string // as it is stored: the damage may be there
+}
+
+func (e *badRecord) Error() string {
+	return fmt.Sprintf("key %q of partition %d: %v", e.key, e.partition, ErrCorrupt)
+}
+
+func (e *badRecord) Unwrap() error { return ErrCorrupt }
 
 // Errors that callers tell apart.
 var (

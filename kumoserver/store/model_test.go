@@ -253,6 +253,16 @@ func (m *modelTest) settle(t *rapid.T) {
 	}
 }
 
+// scrub finds nothing wrong, whatever happens meanwhile.
+func (m *modelTest) scrub(t *rapid.T) {
+	if err := m.s.scrubber.pass(); err != nil {
+		t.Fatal(err)
+	}
+	if n, bad := m.s.BadKeys(9); n > 0 || m.s.Broken() != nil || m.s.retireTo.Load() > 0 {
+		t.Fatalf("%v %v %v", bad, m.s.Broken(), m.s.retireTo.Load())
+	}
+}
+
 func (m *modelTest) crash(t *rapid.T) {
 	m.s.CloseHard()
 	for p, c := range m.flushed {
@@ -363,6 +373,7 @@ func TestModel(t *testing.T) {
 		o.RetainBytes = int64(rapid.SampledFrom([]int{-1, 8 << 10, 64 << 10}).Draw(t, "retain"))
 		o.MemtableBytes = int64(rapid.SampledFrom([]int{8 << 10, 1 << 20}).Draw(t, "memory"))
 		o.batch = rapid.SampledFrom([]int{2, 5, 256}).Draw(t, "batch")
+		o.ScrubRate = 1 << 40
 		o.Sync = rapid.SampledFrom([]SyncMode{SyncInterval, SyncAlways, SyncNone}).Draw(t, "sync")
 		o.ApplyAfter = time.Duration(rapid.IntRange(100, 3000).Draw(t, "apply after")) * time.Microsecond
 		m := &modelTest{o: o, now: map[ring.Partition]*copyModel{}, flushed: map[ring.Partition]*copyModel{}}
@@ -376,7 +387,7 @@ func TestModel(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"": m.check, "append": m.append, "append more": m.append, "commit": m.commit, "commit more": m.commit,
 			"flush": m.flush, "flush again": m.flush, "promise": m.promise, "cut": m.cut, "reset": m.reset, "range": m.rangeIn,
-			"range more": m.rangeIn, "drop": m.drop, "adopt": m.adopt, "settle": m.settle, "crash": m.crash, "crash again": m.crash, "stop": m.stop,
+			"range more": m.rangeIn, "drop": m.drop, "adopt": m.adopt, "settle": m.settle, "scrub": m.scrub, "crash": m.crash, "crash again": m.crash, "stop": m.stop,
 		})
 		if err := m.s.Close(); err != nil {
 			t.Fatal(err)

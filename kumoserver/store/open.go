@@ -66,6 +66,7 @@ func Open(o Options) (_ *Store, err error) {
 		return nil, fmt.Errorf("begin the log in %s: %w", filepath.Join(o.Dir, logDir), err)
 	}
 	s.applier.start()
+	s.scrubber = startScrubber(s)
 	return s, nil
 }
 
@@ -82,7 +83,7 @@ func (s *Store) begin(r *recovery) error {
 	}
 	r.segs = nil
 	s.commitsFrom = s.wal.end.Load()
-	if err := s.recordState(r.lost); err != nil {
+	if err := s.recordState(r); err != nil {
 		return err
 	}
 	s.applier.arm()
@@ -95,20 +96,22 @@ func (s *Store) begin(r *recovery) error {
 
 // recordState writes down, for good, what Open found of the copies: those that
 // are lost, and that all may lack what was acknowledged.
-func (s *Store) recordState(lost []*part) error {
-	for _, p := range lost {
+func (s *Store) recordState(r *recovery) error {
+	for _, p := range r.lost {
 		if err := s.recordLocked(p, recLost); err != nil {
 			return err
 		}
 	}
+	unclean := r.gaps
 	if s.run.Unclean {
-		for _, p := range s.snapshotParts() {
-			if err := s.recordLocked(p, recUnclean); err != nil {
-				return err
-			}
+		unclean = s.snapshotParts()
+	}
+	for _, p := range unclean {
+		if err := s.recordLocked(p, recUnclean); err != nil {
+			return err
 		}
 	}
-	if len(lost) == 0 && !s.run.Unclean {
+	if len(r.lost)+len(unclean) == 0 && !s.run.Unclean {
 		return nil
 	}
 	if _, err := s.wal.flush(); err != nil {
@@ -148,6 +151,7 @@ func (s *Store) Close() error {
 		return nil
 	}
 	s.closed = true
+	s.scrubber.halt()
 	s.recordCommits()
 	_, err := s.wal.flush()
 	if err != nil {
@@ -166,7 +170,7 @@ func (s *Store) Close() error {
 	}
 	if err == nil {
 		if err = s.wal.syncAll(); err == nil {
-			err = s.closeData()
+			err = s.closeBolt()
 		}
 	}
 	if err == nil {
@@ -194,6 +198,7 @@ func (s *Store) CloseHard() {
 		return
 	}
 	s.closed = true
+	s.scrubber.halt()
 	s.wal.abandon()
 	s.wal.halt(ErrClosed)
 	s.release()
@@ -225,7 +230,7 @@ func (s *Store) release() {
 		s.prep.close()
 	}
 	if s.db != nil {
-		if err := s.closeData(); err != nil && !errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
+		if err := s.closeBolt(); err != nil && !errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
 			s.opts.Log.Warn("close data file", "folder", s.opts.Dir, "error", err)
 		}
 	}

@@ -62,6 +62,15 @@ type Options struct {
 	// OSBoot identifies this boot of the machine; "" takes the kernel's.
 	OSBoot string
 
+	// ScrubRate is how many bytes a second are read to find damage that nobody
+	// meets; 2 MiB; -1: none. ScrubEvery is how long after a pass the next begins; 1 h.
+	ScrubRate  int64
+	ScrubEvery time.Duration
+
+	// OnDamage is told of damage that is found while the store is open, each once,
+	// on any goroutine. It must not block, nor call the store.
+	OnDamage func(Damage)
+
 	Log *slog.Logger // nil: silent
 
 	disk  *disk // faults, in tests
@@ -85,6 +94,8 @@ func (o Options) withDefaults() (Options, error) {
 	defaultTo(&o.RetainBytes, 256<<20)
 	defaultTo(&o.MemtableBytes, 128<<20)
 	defaultTo(&o.ApplyAfter, 2*time.Second)
+	defaultTo(&o.ScrubRate, 2<<20)
+	defaultTo(&o.ScrubEvery, time.Hour)
 	if o.RetainBytes < 0 {
 		o.RetainBytes = 0
 	}

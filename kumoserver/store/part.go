@@ -50,6 +50,8 @@ type part struct {
 	changed  uint64
 	stored   partMeta // what bbolt says
 
+	bad map[string]struct{} // keys whose records cannot be read; "" for one that is not known
+
 	items int64 // user keys in bbolt; the applier's own, read through Stats
 
 	commitDirty bool // commit is ahead of the log's commit records; the core loop's own
@@ -125,6 +127,7 @@ func (p *part) fresh() {
 	p.incomplete, p.cursor, p.lost, p.unclean = false, nil, false, false
 	p.log, p.index, p.extra = entryLog{}, index{}, 0
 	p.sessions = subjects.Sessions{}
+	p.bad = nil
 	p.gen++
 }
 

@@ -47,13 +47,13 @@ func (s *Store) getStored(id ring.Partition, key []byte) (rec subjects.Record, f
 	viewErr := s.view(func(c *bbolt.Cursor) error {
 		rec, found, err = seek(c, appendUserKey(make([]byte, 0, 3+subjects.MaxKey), id, key))
 		rec.Key, rec.Value = key, bytes.Clone(rec.Value)
-		if errors.Is(err, ErrDamaged) {
-			return err
-		}
 		return nil
 	})
 	if viewErr != nil {
 		err = viewErr
+	}
+	if err != nil {
+		err = s.unreadable(id, key, err)
 	}
 	return rec, found, err
 }
@@ -103,8 +103,8 @@ func (s *Store) GetMany(n int, at func(i int) (ring.Partition, []byte), out func
 			id, key := at(i)
 			m.key = appendUserKey(m.key[:0], id, key)
 			rec, found, err := seek(c, m.key)
-			if errors.Is(err, ErrDamaged) {
-				return err
+			if err != nil {
+				err = s.unreadable(id, key, err)
 			}
 			rec.Key = key
 			out(i, rec, found, err)
@@ -112,36 +112,40 @@ func (s *Store) GetMany(n int, at func(i int) (ring.Partition, []byte), out func
 		return nil
 	})
 	for ; err != nil && next < len(m.index); next++ {
-		out(m.index[next], subjects.Record{}, false, err)
+		id, key := at(m.index[next])
+		out(m.index[next], subjects.Record{}, false, s.unreadable(id, key, err))
 	}
 }
 
-// view runs f in a read transaction. Everything that touches the file inside
-// must be guarded.
+// view runs f in a read transaction. Damage of the file's structure that f meets
+// is ErrDamaged.
 func (s *Store) view(f func(c *bbolt.Cursor) error) error {
+	return s.viewTx(func(tx *bbolt.Tx) error { return f(tx.Bucket(bucketData).Cursor()) })
+}
+
+func (s *Store) viewTx(f func(tx *bbolt.Tx) error) error {
 	err := s.db.View(func(tx *bbolt.Tx) error {
-		var c *bbolt.Cursor
-		if err := guard(func() error { c = tx.Bucket(bucketData).Cursor(); return nil }); err != nil {
-			return err
-		}
-		return f(c)
+		return guard(func() error { return f(tx) })
 	})
-	switch {
-	case errors.Is(err, berrors.ErrDatabaseNotOpen):
+	if errors.Is(err, berrors.ErrDatabaseNotOpen) {
 		return ErrClosed
-	case errors.Is(err, ErrDamaged):
-		s.fail(err)
-		return fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
 	return err
 }
+
+// neighbour is up to how many bytes of value the record beside a missing key is
+// checked with: damage to a key looks like its absence.
+const neighbour = 16 << 10
 
 // seek finds a key and checks its value.
 func seek(c *bbolt.Cursor, key []byte) (rec subjects.Record, found bool, err error) {
 	err = guard(func() error {
 		k, v := c.Seek(key)
 		if k == nil || !bytes.Equal(k, key) {
-			return nil
+			if len(v) <= neighbour && bytes.HasPrefix(k, key[:3]) {
+				_, err = readValue(k, v)
+			}
+			return err
 		}
 		found = true
 		rec, err = readValue(k, v)
@@ -238,7 +242,10 @@ func (s *Store) Entries(id ring.Partition, from uint64, maxBytes int) (list []su
 		}
 		e, err := readEntry(w.g, w.off, id, from+uint64(i))
 		if err != nil {
-			s.opts.Log.Warn("cannot read the log", "error", err)
+			// bbolt has what it says, but this copy cannot give it to others, and
+			// the log would end there at the next start.
+			s.retire(w.g, err)
+			s.hurt(id, nil, err)
 			break
 		}
 		list = append(list, e)
@@ -266,11 +273,9 @@ func (s *Store) Scan(id ring.Partition, from []byte, maxBytes int) (recs []subje
 	}
 	p.mu.RUnlock()
 	order(m.keys, m.vals)
-	err = s.view(func(c *bbolt.Cursor) error {
-		return guard(func() error { return m.run(c, id) })
-	})
+	err = s.view(func(c *bbolt.Cursor) error { return m.run(c, id) })
 	if err != nil {
-		return nil, nil, false, err
+		return nil, nil, false, s.unreadable(id, nil, err)
 	}
 	return m.recs, m.next, m.next == nil, nil
 }

@@ -23,6 +23,7 @@ type recovery struct {
 	end  uint64 // LSN behind the last good record
 	next uint64 // number of the segment to begin
 	lost []*part
+	gaps []*part // whose file is older than the log's beginning
 
 	torn    bool // the log's tail was cut
 	rotten  bool // and was no write that a process did not finish
@@ -185,6 +186,10 @@ func (r *recovery) finish(p *part) {
 	}
 	connected := l.started && l.tail.Seq >= p.applied.Seq && (l.atApplied == p.applied || l.first == p.applied)
 	if !connected {
+		if l.started && l.tail.Seq > p.applied.Seq {
+			r.s.note("partition %d: the log goes on after %s, the file ends at %s", p.id, l.first, p.applied)
+			r.gaps = append(r.gaps, p)
+		}
 		p.index, p.tail = index{}, p.applied
 		r.s.backlog.Add(-p.log.bytes)
 		p.log = entryLog{}

@@ -21,14 +21,15 @@ func (s *Store) removeOldest() bool {
 	synced := w.synced
 	keep := int64(w.written - end)
 	w.mu.Unlock()
-	if keep < s.opts.RetainBytes || max(end, s.carried.Load()) > synced {
+	retired := oldest.number <= s.retireTo.Load()
+	if keep < s.opts.RetainBytes && !retired || max(end, s.carried.Load()) > synced {
 		return false
 	}
 	for _, p := range parts {
 		p.mu.RLock()
 		needs, waits := p.dirtyLSN != 0 && p.dirtyLSN < end, p.quiet()
 		p.mu.RUnlock()
-		if needs && waits && keep > s.opts.RetainBytes+2*s.opts.SegmentBytes {
+		if needs && waits && (retired || keep > s.opts.RetainBytes+2*s.opts.SegmentBytes) {
 			s.carryTo.Store(end)
 		}
 		if needs {

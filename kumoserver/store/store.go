@@ -18,12 +18,13 @@ import (
 
 // Store is one server's copies. See the package's comment for who may call what.
 type Store struct {
-	opts    Options
-	lock    *os.File
-	db      *bbolt.DB
-	wal     *wal
-	prep    *preparer
-	applier *applier
+	opts     Options
+	lock     *os.File
+	db       *bbolt.DB
+	wal      *wal
+	prep     *preparer
+	applier  *applier
+	scrubber *scrubber
 
 	idMu     sync.Mutex
 	identity identity
@@ -52,9 +53,12 @@ type Store struct {
 
 	logFull, boltFull atomic.Bool
 
-	failMu  sync.Mutex
-	failure error
-	failed  chan error
+	retireTo atomic.Uint64 // number of the newest segment that is to be given up
+
+	failMu   sync.Mutex
+	failure  error
+	brokenBy error // what is wrong with bbolt's structure
+	failed   chan error
 
 	closeMu sync.Mutex
 	closed  bool

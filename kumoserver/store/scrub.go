@@ -1,0 +1,316 @@
+package store
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"sync"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/etolabo/kumofs/subjects/ring"
+)
+
+// Scrub is the outcome of a pass over all that is stored.
+type Scrub struct {
+	Began   time.Time
+	Ended   time.Time // zero while it runs
+	Records int64     // of bbolt and of the log
+	Bytes   int64
+	Damaged int64 // records, partitions and segments that were found bad
+}
+
+// scrubber reads everything that is stored, slowly, so that damage is found
+// before the last good copy of something is gone, too. It looks at what readers
+// would meet: each record's checksum, the order of the keys, whether each key is
+// found from the root, whether as many are there as were counted, and the records
+// of the log that a start would read.
+type scrubber struct {
+	s    *Store
+	stop chan struct{}
+	done sync.WaitGroup
+
+	mu   sync.Mutex // guards both
+	now  Scrub      // of the pass that runs
+	last Scrub      // of the newest that has ended
+}
+
+const (
+	scrubBytes = 128 << 10 // of a read transaction
+	scrubKeys  = 512
+)
+
+func startScrubber(s *Store) *scrubber {
+	c := &scrubber{s: s, stop: make(chan struct{})}
+	if s.opts.ScrubRate > 0 {
+		c.done.Add(1)
+		go c.loop()
+	}
+	return c
+}
+
+func (c *scrubber) halt() {
+	if c != nil && !isStopped(c.stop) {
+		close(c.stop)
+		c.done.Wait()
+	}
+}
+
+// loop passes over the store again and again, the first time soon after a start:
+// a store that is started often is to be seen as well.
+func (c *scrubber) loop() {
+	defer c.done.Done()
+	wait := c.s.opts.ScrubEvery / 10
+	for c.pause(wait) {
+		err := c.pass()
+		if err != nil && !isStopped(c.stop) {
+			c.s.opts.Log.Warn("the store could not be checked", "folder", c.s.opts.Dir, "error", err)
+		}
+		wait = c.s.opts.ScrubEvery
+	}
+}
+
+func (c *scrubber) pause(d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-c.stop:
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
+// ScrubState returns the newest pass that ended, and the one that runs (Began is
+// zero if none does).
+func (s *Store) ScrubState() (last, now Scrub) {
+	s.scrubber.mu.Lock()
+	defer s.scrubber.mu.Unlock()
+	return s.scrubber.last, s.scrubber.now
+}
+
+// pass looks at everything once.
+func (c *scrubber) pass() error {
+	c.mu.Lock()
+	c.now = Scrub{Began: time.Now()}
+	c.mu.Unlock()
+	err := c.partitions()
+	if err == nil {
+		err = c.segments()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now.Ended = time.Now()
+	if err == nil {
+		c.last = c.now
+	}
+	c.now = Scrub{}
+	return err
+}
+
+// count adds to the pass, and rests for as long as so many bytes may take.
+func (c *scrubber) count(records, size, damaged int64) error {
+	c.mu.Lock()
+	c.now.Records += records
+	c.now.Bytes += size
+	c.now.Damaged += damaged
+	c.mu.Unlock()
+	if d := time.Duration(float64(size) / float64(c.s.opts.ScrubRate) * float64(time.Second)); !c.pause(d) {
+		return ErrClosed
+	}
+	return nil
+}
+
+func (c *scrubber) partitions() error {
+	for _, p := range c.s.snapshotParts() {
+		if c.s.Broken() != nil {
+			return nil // known, and nothing more is to be learnt
+		}
+		if err := c.partition(p.id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stretch is a part of a partition that one transaction looks at.
+type stretch struct {
+	from    []byte // bbolt's key to begin at
+	prev    []byte // the key before it
+	items   int64  // user keys so far
+	last    bool
+	state   []byte // of the partition, as bbolt has it
+	records int64
+	size    int64
+	bad     []error
+}
+
+// partition looks at one partition. When nothing was written to it meanwhile, it
+// must have as many keys as were counted.
+func (c *scrubber) partition(id ring.Partition) error {
+	st := stretch{from: appendDataKey(nil, id, nil)}
+	var began []byte
+	for !st.last {
+		st.records, st.size, st.bad = 0, 0, nil
+		err := c.s.viewTx(func(tx *bbolt.Tx) error { return st.look(tx, id) })
+		if err != nil {
+			c.s.unreadable(id, nil, err)
+			return c.count(st.records, st.size, 1)
+		}
+		if began == nil {
+			began = st.state
+		}
+		found := int64(0)
+		for _, err := range st.bad {
+			if c.stands(err) {
+				found++
+				c.s.unreadable(id, nil, err)
+			}
+		}
+		if err := c.count(st.records, st.size, found); err != nil {
+			return err
+		}
+	}
+	var m partMeta
+	if len(began) == 0 || !bytes.Equal(began, st.state) || m.decode(began) != nil || m.torn || m.items == st.items {
+		return nil
+	}
+	c.s.unreadable(id, nil, fmt.Errorf("partition %d: %w: %d keys were stored, %d are found", id, ErrCorrupt, m.items, st.items))
+	return c.count(0, 0, 1)
+}
+
+// stands reports whether a record that was found bad is still what a reader would
+// meet: it is not when it is about to be replaced.
+func (c *scrubber) stands(err error) bool {
+	bad := (*badRecord)(nil)
+	if !errors.As(err, &bad) {
+		return true
+	}
+	p := c.s.part(bad.partition)
+	if p == nil {
+		return false
+	}
+	_, known := p.lookup([]byte(bad.key))
+	return !known
+}
+
+// look checks the records of a stretch.
+func (st *stretch) look(tx *bbolt.Tx, id ring.Partition) error {
+	data := tx.Bucket(bucketData)
+	st.state = bytes.Clone(tx.Bucket(bucketMeta).Get(metaKey(id)))
+	c, direct := data.Cursor(), data.Cursor()
+	prefix := appendDataKey(nil, id, nil)
+	for k, v := c.Seek(st.from); ; k, v = c.Next() {
+		if k == nil || !bytes.HasPrefix(k, prefix) {
+			st.last = true
+			return nil
+		}
+		if st.size >= scrubBytes || st.records >= scrubKeys {
+			st.from = bytes.Clone(k)
+			return nil
+		}
+		st.records++
+		st.size += int64(len(k) + len(v))
+		if len(k) >= 3 && k[2] == spaceUser {
+			st.items++
+		}
+		switch _, err := readValue(k, v); {
+		case err != nil:
+			st.bad = append(st.bad, err)
+		case st.prev != nil && bytes.Compare(st.prev, k) >= 0:
+			return fmt.Errorf("%w: key %q comes after %q", ErrDamaged, k, st.prev)
+		default:
+			if at, _ := direct.Seek(k); !bytes.Equal(at, k) {
+				return fmt.Errorf("%w: key %q is not found from the root", ErrDamaged, k)
+			}
+		}
+		st.prev = append(st.prev[:0], k...)
+	}
+}
+
+// segments looks at the log, but for the segment that is written to.
+func (c *scrubber) segments() error {
+	c.s.wal.mu.Lock()
+	segs := append([]*segment(nil), c.s.wal.segs...)
+	c.s.wal.mu.Unlock()
+	for i := 0; i+1 < len(segs); i++ {
+		err := c.segment(segs[i])
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // removed meanwhile
+		case errors.Is(err, errBad):
+			c.s.retire(segs[i], err)
+			err = c.count(0, 0, 1)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// segment reads one segment's records as a start would.
+func (c *scrubber) segment(g *segment) error {
+	f, err := os.Open(g.path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	r := bufio.NewReaderSize(f, scrubBytes)
+	head := make([]byte, segmentHead)
+	if _, err := io.ReadFull(r, head); err != nil {
+		return fmt.Errorf("%w: head of %s: %w", errBad, g.path, err)
+	}
+	if _, _, err := readHead(head, g.number, c.s.identity.ID); err != nil {
+		return fmt.Errorf("head of %s: %w", g.path, err)
+	}
+	var buf []byte
+	var records, size int64
+	for at := int64(segmentHead); ; {
+		n, err := nextRecord(r, &buf)
+		if errors.Is(err, errEnd) {
+			return c.count(records, size, 0)
+		}
+		if err != nil {
+			return fmt.Errorf("%s at byte %d: %w", g.path, at, err)
+		}
+		at += n
+		records++
+		if size += n; size >= scrubBytes {
+			if err := c.count(records, size, 0); err != nil {
+				return err
+			}
+			records, size = 0, 0
+		}
+	}
+}
+
+// nextRecord checks the next record; errEnd where nothing was written any more.
+func nextRecord(r *bufio.Reader, buf *[]byte) (int64, error) {
+	var head [4]byte
+	if _, err := io.ReadFull(r, head[:]); err != nil {
+		return 0, errEnd // the file ends with its last record
+	}
+	n := int64(binary.LittleEndian.Uint32(head[:]))
+	if n == 0 {
+		return 0, errEnd
+	}
+	if n > maxRecord {
+		return 0, errBad
+	}
+	if int64(cap(*buf)) < n+8 {
+		*buf = make([]byte, n+8)
+	}
+	b := (*buf)[:n+8]
+	copy(b, head[:])
+	if _, err := io.ReadFull(r, b[4:]); err != nil {
+		return 0, errBad
+	}
+	_, _, _, err := readRecord(b)
+	return n + 8, err
+}
