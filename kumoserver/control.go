@@ -61,7 +61,7 @@ func (s *Server) heartbeat() {
 		Node: s.name, ID: s.store.ID(), Boot: s.boot, OSBoot: osBoot(), Role: subjects.RoleServer,
 		Version: s.o.Version, PID: os.Getpid(), Addr: s.o.Listen, Proof: s.proofAddr(), Zone: s.o.Zone,
 		Stopping: s.stopping.Load(), Unclean: len(s.unclean) > 0,
-		Time: time.Now().UnixMilli(), Uptime: int64(time.Since(s.start).Seconds()), Load: s.load(),
+		Time: time.Now().UnixMilli(), Uptime: int64(time.Since(s.start).Seconds()), Load: s.load(), Disk: s.disk(),
 	}
 	if t := s.Table(); t != nil {
 		h.Revision = t.Revision
@@ -72,16 +72,6 @@ func (s *Server) heartbeat() {
 	}
 	if err != nil && !errors.Is(err, bus.ErrClosed) {
 		s.log.Debug("heartbeat", "err", err)
-	}
-}
-
-func (s *Server) load() subjects.Load {
-	st := s.store.Stats()
-	return subjects.Load{
-		Get: s.gets.Load(), Set: s.sets.Load(), Delete: s.deletes.Load(),
-		Items: uint64(st.Items), Bytes: uint64(st.DataFile + st.Log), LogBytes: uint64(st.Log), Unapplied: uint64(st.Entries),
-		Primaries: int(s.primaries.Load()), Replicas: int(s.replicas.Load()), Learners: int(s.joins.Load()),
-		MovedBytes: s.moved.Load(),
 	}
 }
 

@@ -59,6 +59,7 @@ func (c *core) copyOf(id ring.Partition) subjects.Copy {
 		Partition: id, Tail: st.Tail, Commit: st.Commit, Items: c.store.Items(id),
 		Incomplete: st.Incomplete, Unclean: st.Unclean || c.s.unclean[id],
 	}
+	cp.Damaged = c.store.Bad(id)
 	if p := c.parts[id]; p != nil {
 		ms := p.machine.Status()
 		cp.Leads, cp.Unclean = ms.Leading, cp.Unclean || ms.Unclean

@@ -38,6 +38,11 @@ type core struct {
 	spare      []work
 	now        int64
 	clock      int64
+
+	// Of the disk, in this turn.
+	room      store.Room
+	stuck     bool
+	fullSince int64
 }
 
 // part is one partition here.
@@ -89,6 +94,7 @@ func (c *core) run(ctx context.Context) error {
 			continue
 		}
 		c.now, c.clock = boottime(), time.Now().UnixMilli()
+		c.admit()
 		for i := range items {
 			c.do(&items[i])
 		}
@@ -104,12 +110,14 @@ func (c *core) do(w *work) {
 			c.write(&w.writes[i])
 		}
 	case w.leases != nil:
+		if c.stuck && w.leases.asked != nil {
+			return
+		}
 		c.lease(w.leases)
 	case w.peers != nil:
-		full := c.store.Full()
 		for _, m := range w.peers {
-			if full && grows(m.msg) {
-				continue // a full disk falls silent, and is taken out
+			if !c.takes(m.msg) {
+				continue
 			}
 			if p := c.part(m.partition); p != nil {
 				c.step(p, replica.Receive{Msg: m.msg, Now: c.now})
@@ -117,7 +125,7 @@ func (c *core) do(w *work) {
 		}
 	case w.expire != nil:
 		e := w.expire
-		if p := c.parts[e.partition]; p != nil {
+		if p := c.parts[e.partition]; p != nil && c.room != store.Dry {
 			c.step(p, &replica.Expire{ID: c.waiters.add(e.caller), Key: e.key, Now: c.now, Clock: c.clock})
 		}
 	case w.confirm != nil:
@@ -132,10 +140,13 @@ func (c *core) do(w *work) {
 		}
 	case w.table != nil:
 		c.configure(w.table)
+		c.discard()
 	case w.flushed != nil:
 		if w.err == nil {
 			c.landed(w.flushed)
 		}
+	case w.damage != nil:
+		c.damaged(w.damage)
 	case w.died != nil:
 		c.died(*w.died)
 	case w.tick:
@@ -158,17 +169,6 @@ func (c *core) setClock(p *part) {
 	}
 }
 
-// grows reports whether a message makes the log longer.
-func grows(m any) bool {
-	switch m := m.(type) {
-	case *subjects.Prepare:
-		return len(m.Entries) > 0
-	case *subjects.Range:
-		return true
-	}
-	return false
-}
-
 func (c *core) write(w *write) {
 	if c.tooEarly(w) {
 		return
@@ -179,8 +179,8 @@ func (c *core) write(w *write) {
 		c.reply(who, &subjects.Reply{Status: subjects.StatusNotPrimary})
 		return
 	}
-	if w.msg.Verb != subjects.VerbDelete && c.store.Full() {
-		c.reply(who, &subjects.Reply{Status: subjects.StatusNoSpace})
+	if status := c.refuses(&w.msg); status != 0 {
+		c.reply(who, &subjects.Reply{Status: status, Epoch: c.s.epoch(p.id)})
 		return
 	}
 	c.step(p, &replica.Propose{ID: c.waiters.add(who), Write: &w.msg, Now: c.now, Clock: c.clock})
@@ -212,6 +212,9 @@ func (c *core) part(id ring.Partition) *part {
 		Now: c.now, Granted: int64(c.store.Grant()), Incomplete: st.Incomplete, Cursor: st.Cursor, Unclean: st.Unclean,
 	}, partLog{c.store, id}, c.s.o.Replica)
 	c.parts[id] = p
+	if c.store.Broken() != nil || c.store.Bad(id) > 0 {
+		c.step(p, replica.Damaged{Now: c.now})
+	}
 	return p
 }
 

@@ -231,8 +231,9 @@ func (r *reader) found(i int, rec subjects.Record, found bool, err error) {
 	case lead != r.leads[i]:
 		rep.Status = subjects.StatusRetry // another may have led in between
 	case err != nil:
-		r.s.fault(m.Partition, m.Epoch, err.Error())
-		rep.Status = subjects.StatusCorrupt
+		if rep.Status = subjects.StatusCorrupt; r.s.mayRecover(m.Partition) {
+			rep.Status = subjects.StatusRetry // another copy will soon lead
+		}
 	case found && replica.Expired(&rec, r.clock+r.s.serving[m.Partition].ahead.Load()):
 		// A miss because of expiry is answered once the delete has committed.
 		key := append([]byte(nil), m.Key...)

@@ -4,6 +4,7 @@ import (
 	"sync"
 
 	"github.com/etolabo/kumofs/kumoserver/replica"
+	"github.com/etolabo/kumofs/kumoserver/store"
 	"github.com/etolabo/kumofs/subjects"
 	"github.com/etolabo/kumofs/subjects/ring"
 )
@@ -27,6 +28,7 @@ type work struct {
 	table   *ring.Table
 	flushed *flight
 	err     error         // of flushed
+	damage  *store.Damage // was found
 	died    *ring.Process // is proved to be gone
 	tick    bool
 	call    func(*core) // for status and tests: run in the loop

@@ -50,6 +50,10 @@ type Options struct {
 	SyncEvery     time.Duration
 	MemtableBytes int64
 	RetainBytes   int64
+	// ScrubRate is how many bytes a second are read to find damage that nobody
+	// meets, -1 for none; ScrubEvery is how long after a pass the next begins.
+	ScrubRate  int64
+	ScrubEvery time.Duration
 	// Replica are the times and bounds of replication.
 	Replica replica.Options
 	// Lease is how long a primary may read without asking again (1 s). It is as

@@ -48,6 +48,7 @@ type Server struct {
 	// what was acknowledged, whatever has become of them since.
 	unclean map[ring.Partition]bool
 
+	gauges  gauges
 	inbox   *inbox
 	backlog int64 // bytes not applied beyond which writers are slowed down
 	asks    chan ring.Change
@@ -91,11 +92,13 @@ func Open(o Options) (_ *Server, err error) {
 	s.store, err = store.Open(store.Options{
 		Dir: o.Dir, Sync: o.Sync, SyncEvery: o.SyncEvery, MemtableBytes: o.MemtableBytes,
 		RetainBytes: o.RetainBytes, Grant: time.Duration(o.Replica.Grant), OSBoot: osBoot(), Log: s.log,
+		ScrubRate: o.ScrubRate, ScrubEvery: o.ScrubEvery, OnDamage: s.onDamage,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("-s: %w", err)
 	}
 	s.backlog = s.store.Stats().Bound
+	s.readGauges()
 	for _, d := range s.store.Damaged() {
 		s.log.Warn("damage found in the store", "what", d)
 	}
@@ -187,6 +190,7 @@ func (s *Server) run() (err error) {
 		return nil
 	})
 	s.background.Go(s.beat)
+	s.background.Go(s.gauge)
 	s.background.Go(s.askLoop)
 	s.background.Go(s.tick)
 	return nil

@@ -4,6 +4,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/etolabo/kumofs/kumoserver/store"
 	"github.com/etolabo/kumofs/subjects/ring"
 )
 
@@ -32,8 +33,12 @@ func (s *Server) stat() map[string]any {
 		"moved_bytes": l.MovedBytes,
 		"refused":     s.refused.Load(),
 		"store":       st,
+		"disk":        s.disk(),
 		"bus":         s.bus.Stats(),
 	}
+	last, now := s.store.ScrubState()
+	m["scrub"] = map[string]store.Scrub{"last": last, "now": now}
+	_, m["damaged"] = s.store.BadKeys(badListed)
 	if t := s.Table(); t != nil {
 		// The original's names: the write and the read hash space.
 		m["whs"], m["rhs"], m["hscheck"] = t.Revision, t.Revision, s.hashSpaces(t)

@@ -39,6 +39,19 @@ type Heartbeat struct {
 	Uptime    int64          `json:"uptime"` // seconds
 	Load      Load           `json:"load"`
 	Unclean   bool           `json:"unclean,omitempty"` // R13: the store may have lost acknowledged entries
+	Disk      Disk           `json:"disk,omitzero"`
+}
+
+// Disk is how a server's disk does.
+type Disk struct {
+	Full    bool `json:"full,omitempty"`    // takes no values
+	Stuck   bool `json:"stuck,omitempty"`   // writes do not return; the server acknowledges nothing
+	Damaged int  `json:"damaged,omitempty"` // records that cannot be read
+	Broken  bool `json:"broken,omitempty"`  // the structure of the database is damaged
+	// Checked is when everything that is stored was last looked at, Unix
+	// milliseconds; 0: not yet. Found is how much of it was damaged.
+	Checked int64 `json:"checked_ms,omitempty"`
+	Found   int64 `json:"found,omitempty"`
 }
 
 // Load is what a node has done since its start and holds now.
@@ -94,6 +107,7 @@ const (
 	EventLeader       = "leader"
 	EventPossibleLoss = "possible-loss"
 	EventDamage       = "damage"  // a damaged file or record was found
+	EventDisk         = "disk"    // a disk is full or hangs, or no longer does
 	EventRefused      = "refused" // a process must end: another is the store's
 )
 
@@ -248,6 +262,7 @@ type NodeStatus struct {
 	Replica  int            `json:"replica"`           // partitions that it holds in sync, led or not
 	Learner  int            `json:"learner"`           // copies under way to it
 	Load     Load           `json:"load"`
+	Disk     Disk           `json:"disk,omitzero"`
 	Revision uint64         `json:"revision"`
 	Cluster  ring.ClusterID `json:"cluster_id"`
 }

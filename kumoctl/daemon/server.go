@@ -21,6 +21,7 @@ type serverOptions struct {
 	cli.Common
 	kumoserver.Options
 	sync, failover, read string
+	scrub                int // KiB a second
 }
 
 func (o *serverOptions) common() *cli.Common { return &o.Common }
@@ -39,6 +40,9 @@ func (o *serverOptions) flags(fs *pflag.FlagSet) {
 	fs.StringVarP(&o.Dir, "store", "s", "", "folder for the data")
 	fs.StringVar(&o.sync, "sync", o.sync, "when writes are flushed to disk: interval, always or none")
 	cli.SecondsVarP(fs, &o.SyncEvery, "sync-every", "", "with --sync interval: how often")
+	fs.IntVar(&o.scrub, "scrub-rate", 2048, "KiB a second that are read to find damage on the disk that nobody meets; 0 for none")
+	o.ScrubEvery = time.Hour
+	cli.SecondsVarP(fs, &o.ScrubEvery, "scrub-every", "", "how long after one such look at everything the next begins")
 	fs.StringVar(&o.Zone, "zone", "", "zone of this server; copies are kept in different ones")
 	fs.IntVar(&o.MaxItem, "max-item-size", subjects.DefaultMaxItem, "bytes of the largest value")
 	cli.SecondsVarP(fs, &o.Lease, "lease", "", "how long a primary may read without asking its replicas again")
@@ -66,6 +70,12 @@ func (o *serverOptions) open(log *slog.Logger) (cli.Daemon, error) {
 	}
 	if o.Read, err = choice("read", o.read, "lease", "confirm", kumoserver.ReadLease, kumoserver.ReadConfirm); err != nil {
 		return nil, err
+	}
+	if o.scrub < 0 {
+		return nil, cli.Usagef("--scrub-rate %d: want 0 or more", o.scrub)
+	}
+	if o.ScrubRate = int64(o.scrub) << 10; o.scrub == 0 {
+		o.ScrubRate = -1
 	}
 	o.Options.Cluster = subjects.Cluster(o.Common.Cluster)
 	o.Options.Version = cli.Version()

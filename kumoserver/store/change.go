@@ -12,13 +12,13 @@ import (
 const commitEvery = 64 << 10
 
 // Append adds an entry to its partition's log. Its Prev must be the tail
-// (ErrGap), Raw must be set, and its bytes must never change afterwards. With
-// ErrNoSpace deletes are still taken.
+// (ErrGap), Raw must be set, and its bytes must never change afterwards. It is
+// refused with ErrNoSpace where the newest Admit says so.
 func (s *Store) Append(e *subjects.Entry) error {
 	if int(e.Partition) >= len(s.parts) || len(e.Raw) == 0 || len(e.Raw) > maxRecord-recordHead {
 		return fmt.Errorf("append %d/%s: %w", e.Partition, e.Version, subjects.ErrMalformed)
 	}
-	if s.Full() && (e.Kind == subjects.EntryPut || e.Kind == subjects.EntryAnswer) {
+	if s.room == Dry || s.room == Full && e.Kind == subjects.EntryPut {
 		return ErrNoSpace
 	}
 	p := s.make(e.Partition)
@@ -201,7 +201,7 @@ func (s *Store) Commit(id ring.Partition, seq uint64) {
 // m.From to m.To and moves the cursor there; the last one completes the copy.
 // Its bytes must never change afterwards.
 func (s *Store) Range(id ring.Partition, m *subjects.Range) error {
-	if s.Full() {
+	if s.room != Roomy {
 		return ErrNoSpace
 	}
 	if int(id) >= len(s.parts) || m.Partition != id {

@@ -69,6 +69,7 @@ func (s *Store) broken(err error) {
 	first := s.brokenBy == nil
 	if first {
 		s.brokenBy = err
+		s.isBroken.Store(true)
 	}
 	s.failMu.Unlock()
 	if first {

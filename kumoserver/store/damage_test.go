@@ -414,7 +414,7 @@ func TestFullDisk(t *testing.T) {
 	m := &maker{p: 2, e: 1}
 	<-ch
 	ch <- true
-	for i := 0; !s.Full(); i++ {
+	for i := 0; s.Admit() == Roomy; i++ {
 		e := m.entry(subjects.EntryPut, keyOf(i), strings.Repeat("v", 500))
 		if err := s.Append(e); err != nil {
 			m.tail = e.Prev
@@ -427,6 +427,9 @@ func TestFullDisk(t *testing.T) {
 	}
 	eventually(t, "full", s.Full)
 	e := m.entry(subjects.EntryPut, "x", "y")
+	if room := s.Admit(); room != Full {
+		t.Fatal(room)
+	}
 	if err := s.Append(e); err != ErrNoSpace {
 		t.Fatal(err)
 	}
@@ -440,7 +443,7 @@ func TestFullDisk(t *testing.T) {
 	flush(t, s)
 	<-ch
 	ch <- false
-	eventually(t, "room again", func() bool { return !s.Full() })
+	eventually(t, "room again", func() bool { return s.Admit() == Roomy })
 	m.put(t, s, "x", "y")
 	flush(t, s)
 	s.Commit(2, m.tail.Seq)

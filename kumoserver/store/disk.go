@@ -61,9 +61,36 @@ func isNoSpace(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, ErrNoSpace)
 }
 
-// writeFile replaces a small file: the old or the new content is there after a
-// crash at any moment.
+// writeFile replaces a file: the old or the new content is there after a crash at
+// any moment. With a full disk a small one is written in place: it has its
+// block, and whoever reads it knows when it is torn.
 func (d *disk) writeFile(path string, b []byte) error {
+	err := d.replaceFile(path, b)
+	if isNoSpace(err) && len(b) <= 512 {
+		err = d.overwriteFile(path, b)
+	}
+	return err
+}
+
+func (d *disk) overwriteFile(path string, b []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(b, 0)
+	if err == nil {
+		err = f.Truncate(int64(len(b)))
+	}
+	if err == nil && !d.lax {
+		err = f.Sync()
+	}
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	return err
+}
+
+func (d *disk) replaceFile(path string, b []byte) error {
 	tmp := path + ".tmp"
 	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {

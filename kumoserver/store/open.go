@@ -44,7 +44,11 @@ func Open(o Options) (_ *Store, err error) {
 		return nil, err
 	}
 	r := &recovery{s: s, rewrite: last.Unclean}
-	if err = r.openData(); err != nil {
+	err = r.openData()
+	if isNoSpace(err) && os.Remove(filepath.Join(o.Dir, logDir, reserveName)) == nil {
+		err = r.openData() // what the reserve leaves is enough
+	}
+	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", filepath.Join(o.Dir, dataName), err)
 	}
 	if err = r.replay(); err != nil {
@@ -75,7 +79,7 @@ func (s *Store) begin(r *recovery) error {
 	dir := filepath.Join(s.opts.Dir, logDir)
 	s.applier = newApplier(s)
 	s.applier.lsn = r.meta.lsn
-	s.prep = newPreparer(dir, r.next, s.opts, func(full bool) { s.logFull.Store(full) })
+	s.prep = newPreparer(dir, r.next, s.opts, s.onFull)
 	s.wal = newWAL(s.opts, s.identity.ID)
 	s.wal.prep, s.wal.head, s.wal.fail = s.prep, s.segmentRecord, s.fail
 	if err := s.wal.begin(r.segs, max(r.end, r.meta.lsn), r.end); err != nil {

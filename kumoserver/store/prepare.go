@@ -27,6 +27,7 @@ type preparer struct {
 	busy   bool
 	err    error // why there is no next one
 	closed bool
+	spent  bool // the reserve is
 	stop   chan struct{}
 	wake   chan struct{}
 	done   sync.WaitGroup
@@ -44,6 +45,8 @@ func newPreparer(dir string, number uint64, o Options, onFull func(bool)) *prepa
 		stop: make(chan struct{}), wake: make(chan struct{}, 1),
 	}
 	p.change.L = &p.mu
+	_, err := os.Stat(filepath.Join(dir, reserveName))
+	p.spent = err != nil
 	p.done.Add(1)
 	go p.loop()
 	return p
@@ -102,7 +105,12 @@ func (p *preparer) prepare() {
 	}
 }
 
-func (p *preparer) keepReserve() error {
+func (p *preparer) keepReserve() (err error) {
+	defer func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.spent = err != nil
+	}()
 	path := filepath.Join(p.dir, reserveName)
 	if fi, err := os.Stat(path); err == nil && fi.Size() >= p.reserve {
 		return nil
@@ -141,6 +149,13 @@ func (p *preparer) take() (*segment, error) {
 	return seg, nil
 }
 
+// hasMore reports whether take would give another segment now.
+func (p *preparer) hasMore() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.next != nil || !p.spent
+}
+
 // poke has it try again at once.
 func (p *preparer) poke() {
 	select {
@@ -150,6 +165,7 @@ func (p *preparer) poke() {
 }
 
 func (p *preparer) takeReserve() (*segment, error) {
+	p.spent = true
 	from, to := filepath.Join(p.dir, reserveName), segmentPath(p.dir, p.number)
 	fi, err := os.Stat(from)
 	if err != nil {

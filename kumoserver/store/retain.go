@@ -22,14 +22,14 @@ func (s *Store) removeOldest() bool {
 	keep := int64(w.written - end)
 	w.mu.Unlock()
 	retired := oldest.number <= s.retireTo.Load()
-	if keep < s.opts.RetainBytes && !retired || max(end, s.carried.Load()) > synced {
+	if keep < s.retain() && !retired || max(end, s.carried.Load()) > synced {
 		return false
 	}
 	for _, p := range parts {
 		p.mu.RLock()
 		needs, waits := p.dirtyLSN != 0 && p.dirtyLSN < end, p.quiet()
 		p.mu.RUnlock()
-		if needs && waits && (retired || keep > s.opts.RetainBytes+2*s.opts.SegmentBytes) {
+		if needs && waits && (retired || keep > s.retain()+2*s.opts.SegmentBytes) {
 			s.carryTo.Store(end)
 		}
 		if needs {

@@ -43,6 +43,7 @@ type Store struct {
 	backlog atomic.Int64
 
 	// The core loop's own.
+	room        Room    // as of the newest Admit
 	must        bool    // what is buffered holds a promise, cut, reset or drop
 	commits     []*part // whose commit index the log does not have yet
 	commitsFrom uint64  // LSN of the last commit record
@@ -52,6 +53,7 @@ type Store struct {
 	carried atomic.Uint64 // LSN behind those that were
 
 	logFull, boltFull atomic.Bool
+	isBroken          atomic.Bool // brokenBy is set
 
 	retireTo atomic.Uint64 // number of the newest segment that is to be given up
 
@@ -241,10 +243,6 @@ func (s *Store) failedWith() error {
 	defer s.failMu.Unlock()
 	return s.failure
 }
-
-// Full reports that the disk is: only deletes, promises, cuts, resets and drops
-// are taken.
-func (s *Store) Full() bool { return s.logFull.Load() || s.boltFull.Load() }
 
 // Backlog is how many bytes of memory entries and ranges take that bbolt does
 // not hold yet; to be compared with Options.MemtableBytes.

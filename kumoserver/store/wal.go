@@ -50,7 +50,24 @@ type wal struct {
 	stop  chan struct{}
 	done  sync.WaitGroup
 
-	stats syncStats
+	stats            syncStats
+	writing, syncing stopwatch
+}
+
+// stopwatch tells for how long something has been under way.
+type stopwatch struct{ began atomic.Int64 }
+
+var watchZero = time.Now()
+
+func (s *stopwatch) start() { s.began.Store(int64(time.Since(watchZero)) + 1) }
+func (s *stopwatch) stop()  { s.began.Store(0) }
+
+func (s *stopwatch) since() time.Duration {
+	began := s.began.Load()
+	if began == 0 {
+		return 0
+	}
+	return time.Since(watchZero) + 1 - time.Duration(began)
 }
 
 type split struct {
@@ -168,6 +185,8 @@ func (w *wal) flush() (end uint64, err error) {
 	if len(w.buf) == 0 {
 		return end, nil
 	}
+	w.writing.start()
+	defer w.writing.stop()
 	at, touched := 0, w.touched[:0]
 	for i := 0; i <= len(w.splits); i++ {
 		to := len(w.buf)
@@ -314,9 +333,11 @@ func (w *wal) syncOnce() error {
 			break
 		}
 		began := time.Now()
+		w.syncing.start()
 		if e := w.opts.disk.datasync(g.file); e != nil {
 			err = &syncError{g.path, e}
 		}
+		w.syncing.stop()
 		w.stats.add(time.Since(began))
 	}
 	w.mu.Lock()

@@ -1,0 +1,60 @@
+package store
+
+import "time"
+
+// Room is how much a store can still take.
+type Room uint8
+
+// With a Full disk no values are taken, but what makes none: deletes, flushes,
+// answers. When the reserve for those is used up the log is Dry: what is left of
+// it is for promises, cuts, resets and drops.
+const (
+	Roomy Room = iota
+	Full
+	Dry
+)
+
+func (r Room) String() string { return [...]string{"ok", "full", "dry"}[r] }
+
+// dryBytes is what of the log is left for what must always be possible.
+const dryBytes = 256 << 10
+
+// Admit settles what Append and Range take until it is called again, so that a
+// turn of the core loop that looked at it first meets no surprise.
+func (s *Store) Admit() Room {
+	switch {
+	case !s.Full():
+		s.room = Roomy
+	case s.wal.room < min(dryBytes, s.opts.SegmentBytes/4) && !s.prep.hasMore():
+		s.room = Dry
+	default:
+		s.room = Full
+	}
+	return s.room
+}
+
+// Full reports that the disk is, as far as it is known from trying.
+func (s *Store) Full() bool {
+	return s.logFull.Load() || s.boltFull.Load() ||
+		s.isBroken.Load() && s.backlog.Load() > s.opts.MemtableBytes
+}
+
+// onFull takes from the preparer that the log cannot grow, or can again.
+func (s *Store) onFull(full bool) {
+	s.logFull.Store(full)
+	if full {
+		s.applier.kickNow() // retained segments can go now
+	}
+}
+
+// retain is how many bytes of log are kept that bbolt reflects.
+func (s *Store) retain() int64 {
+	if s.Full() {
+		return 0
+	}
+	return s.opts.RetainBytes
+}
+
+// Stalled is for how long a write or sync of the log has not returned; 0: none is
+// under way.
+func (s *Store) Stalled() time.Duration { return max(s.wal.writing.since(), s.wal.syncing.since()) }
