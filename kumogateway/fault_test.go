@@ -251,6 +251,83 @@ func TestNoSpace(t *testing.T) {
 	c.do("set a 0 0 1\r\nx\r\n", "SERVER_ERROR out of memory storing object\r\n")
 }
 
+// A client that sends and never reads holds up nobody but itself, and not more
+// memory than its share.
+func TestClientThatNeverReads(t *testing.T) {
+	noLeaks(t)
+	_, servers := startNodes(t, 1)
+	g := openGateway(t, servers, func(o *kumogateway.Options) { o.MaxBuffered = 1 << 20 })
+	good, bad := dial(t, g), dial(t, g)
+	value := strings.Repeat("v", 100_000)
+	good.do(fmt.Sprintf("set big 0 0 %d\r\n%s\r\n", len(value), value), "STORED\r\n")
+	stopped := make(chan struct{})
+	var sent int
+	go func() {
+		defer close(stopped)
+		ask := strings.Repeat("get big\r\n", 1000)
+		for {
+			n, err := bad.nc.Write([]byte(ask))
+			sent += n
+			if err != nil {
+				return
+			}
+		}
+	}()
+	// Once its socket is full and its share used up, the gateway reads no more.
+	eventually(t, "the share is used up", func() bool {
+		conns := good.stats(" conns")
+		for _, i := range []string{"0", "1"} {
+			var n int
+			fmt.Sscan(conns[i+":buffered_bytes"], &n)
+			if n > 3<<20 {
+				t.Fatalf("%d bytes are buffered", n)
+			}
+			if n > 500_000 {
+				return true
+			}
+		}
+		return false
+	})
+	for range 20 {
+		within(t, time.Second, func() {
+			good.do("get big\r\n", fmt.Sprintf("VALUE big 0 %d\r\n%s\r\nEND\r\n", len(value), value))
+		})
+	}
+	bad.nc.Close()
+	<-stopped
+	t.Logf("the bad client got rid of %d bytes", sent)
+}
+
+// Many clients that never read share one bound; others are served all the same.
+func TestManyClientsThatNeverRead(t *testing.T) {
+	noLeaks(t)
+	_, servers := startNodes(t, 1)
+	const bound = 3 << 20
+	g := openGateway(t, servers, func(o *kumogateway.Options) { o.MaxAnswers, o.MaxBuffered = bound, 1<<20 })
+	good := dial(t, g)
+	value := strings.Repeat("v", 100_000)
+	good.do(fmt.Sprintf("set big 0 0 %d\r\n%s\r\n", len(value), value), "STORED\r\n")
+	held := func() (n int) {
+		fmt.Sscan(good.stats("")["answer_bytes_held"], &n)
+		return n
+	}
+	for range 20 {
+		bad := dial(t, g)
+		bad.send("%s", strings.Repeat("get big\r\n", 1000))
+		bad.nc.(*net.TCPConn).SetReadBuffer(4 << 10)
+	}
+	eventually(t, "the bound is reached", func() bool { return held() > bound })
+	for range 20 {
+		within(t, time.Second, func() {
+			good.do("get big\r\n", fmt.Sprintf("VALUE big 0 %d\r\n%s\r\nEND\r\n", len(value), value))
+		})
+		// Each may have had its share under way when the bound was reached.
+		if n := held(); n > bound+20<<20 {
+			t.Fatalf("%d bytes are held", n)
+		}
+	}
+}
+
 // A client that reads in the end gets everything, in order.
 func TestClientThatReadsLate(t *testing.T) {
 	noLeaks(t)
