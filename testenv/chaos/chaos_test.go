@@ -42,7 +42,7 @@ func TestKillsAndPauses(t *testing.T) {
 	o.Duration, o.Rate, o.Dir = 12*time.Second, 600, filepath.Join(t.TempDir(), "cluster")
 	t.Logf("seed %d", o.Seed)
 	r := chaos.Run(t, o)
-	if r.Operations < int64(r.Duration.Seconds())*50 {
+	if r.Operations < 500 { // far fewer than any machine does, but not nothing
 		t.Errorf("%d operations in %s are hardly a load", r.Operations, r.Duration)
 	}
 }
@@ -89,7 +89,7 @@ func apart(t *testing.T, seed uint64, isolate bool) {
 	failed := cmd.Run()
 	r, err := chaos.LoadResult(path)
 	if err != nil {
-		r = &chaos.Result{Seed: seed, Duration: time.Since(began), Verdict: "hang or crash"}
+		r = &chaos.Result{Seed: seed, Duration: time.Since(began), Verdict: "did not begin"}
 		t.Errorf("the run left no result: %v", err)
 	}
 	if failed != nil {
@@ -140,8 +140,6 @@ func within(t *testing.T) {
 	default:
 		t.Logf("nothing is cut: %v", err)
 	}
-	r := chaos.Run(t, o)
-	if err := r.Save(*inside); err != nil {
-		t.Error(err)
-	}
+	o.Result = *inside
+	chaos.Run(t, o)
 }

@@ -77,8 +77,8 @@ func AppendRow(path, row string) error {
 	return errors.Join(err, f.Close())
 }
 
-// Save writes the result where whoever started the run reads it.
-func (r *Result) Save(path string) error {
+// save writes the result where LoadResult reads it.
+func (r *Result) save(path string) error {
 	data, err := json.Marshal(r)
 	if err != nil {
 		return fmt.Errorf("encode the result: %w", err)
@@ -86,7 +86,8 @@ func (r *Result) Save(path string) error {
 	return os.WriteFile(path, data, 0o644)
 }
 
-// LoadResult reads what Save wrote.
+// LoadResult reads the result of a run. There is none if the cluster did not
+// come up.
 func LoadResult(path string) (*Result, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {

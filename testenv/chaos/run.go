@@ -30,6 +30,7 @@ type Options struct {
 	Partitions int
 	Dir        string   // for the cluster; left if the run fails
 	Leave      bool     // or in any case
+	Result     string   // file for the result, from the beginning on
 	Net        *Network // nil: nothing is cut
 	Plan       []Event  // nil: drawn from the seed
 }
@@ -96,9 +97,11 @@ func Run(t testing.TB, o Options) *Result {
 	for _, e := range plan {
 		r.result.Nemeses[e.Kind]++
 	}
+	r.save("hang or crash") // unless it says otherwise below
 	r.work(plan)
 	r.check()
 	r.report()
+	r.save(r.result.Verdict)
 	return r.result
 }
 
@@ -272,6 +275,18 @@ func (r *run) check() {
 		path := filepath.Join(r.o.Dir, "history-"+key+".html")
 		verdict := Explain(c.history.ops[key], r.o.Clients, path)
 		r.problem(verdict, "%s; its history, drawn in %s:\n%s", key, path, Tell(c.history.ops[key]))
+	}
+}
+
+// save leaves the result so far, with a verdict, for whoever started the run.
+func (r *run) save(verdict string) {
+	if r.o.Result == "" {
+		return
+	}
+	res := *r.result
+	res.Verdict = verdict
+	if err := res.save(r.o.Result); err != nil {
+		r.t.Errorf("save the result: %v", err)
 	}
 }
 
