@@ -218,7 +218,12 @@ func TestUncleanEnds(t *testing.T) {
 					t.Fatalf("unclean: %v", got)
 				}
 				if how == "file" {
-					eventually(t, "applied", func() bool { return s.part(2).stored.unclean })
+					p := s.part(2)
+					eventually(t, "applied", func() bool {
+						p.mu.RLock()
+						defer p.mu.RUnlock()
+						return p.stored.unclean
+					})
 				}
 				if err := end(s); err != nil {
 					t.Fatal(err)
