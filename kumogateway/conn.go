@@ -142,13 +142,8 @@ func (c *conn) abort() {
 // read parses and executes requests. It returns nil when we are to close the
 // connection, and otherwise why it cannot be read.
 func (c *conn) read() error {
-	c.buf = c.g.buffers.Get().(*readBuf)[:]
-	defer func() {
-		if len(c.buf) == readBuffer {
-			c.g.buffers.Put((*readBuf)(c.buf))
-		}
-		c.buf = nil
-	}()
+	c.use(c.g.buffers.Get().(*readBuf)[:])
+	defer c.use(nil)
 	if err := c.fill(); err != nil {
 		return err
 	}
@@ -180,8 +175,8 @@ func (c *conn) fill() error {
 	case c.r == c.w:
 		c.r, c.w = 0, 0
 		if len(c.buf) != readBuffer && need <= readBuffer {
-			if c.small++; c.small == keepFills || len(c.buf) > keepRead {
-				c.buf = c.g.buffers.Get().(*readBuf)[:]
+			if c.small++; c.small == keepFills || len(c.buf) > keepRead || c.g.reading.Load() > int64(c.g.o.MaxHeld)/4 {
+				c.use(c.g.buffers.Get().(*readBuf)[:])
 			}
 		}
 	case c.r+need > len(c.buf):
@@ -189,14 +184,15 @@ func (c *conn) fill() error {
 		c.r = 0
 	}
 	if need > len(c.buf) {
-		grown := make([]byte, max(need, 2*len(c.buf)))
-		copy(grown, c.buf[c.r:c.w])
-		c.w -= c.r
-		c.r = 0
-		if len(c.buf) == readBuffer {
-			c.g.buffers.Put((*readBuf)(c.buf))
+		size := max(need, 2*len(c.buf))
+		if c.parser.Want() > 0 && c.g.reading.Load()+int64(size-len(c.buf)) > int64(c.g.o.MaxHeld) {
+			c.parser.Refuse(memcache.StatusBusy)
+			return nil
 		}
-		c.buf, c.small = grown, 0
+		grown := make([]byte, size)
+		c.w, c.r = copy(grown, c.buf[c.r:c.w]), 0
+		c.use(grown)
+		c.small = 0
 	}
 	for {
 		if err := c.deadline(); err != nil {
@@ -218,6 +214,18 @@ func (c *conn) fill() error {
 		}
 		return err
 	}
+}
+
+// use goes on with another buffer for what is read, or ends with none. Those
+// that are larger than usual are counted.
+func (c *conn) use(buf []byte) {
+	if len(c.buf) == readBuffer {
+		c.g.buffers.Put((*readBuf)(c.buf))
+	}
+	if d := max(len(buf), readBuffer) - max(len(c.buf), readBuffer); d != 0 {
+		c.g.reading.Add(int64(d))
+	}
+	c.buf = buf
 }
 
 // deadline sets the time until which the client may be silent.

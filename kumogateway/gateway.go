@@ -31,6 +31,7 @@ type Gateway struct {
 	buffers   sync.Pool // of *readBuf
 
 	held     atomic.Int64 // bytes, about, of requests that wait for answers
+	reading  atomic.Int64 // bytes of buffers for large requests that are being read
 	answers  atomic.Int64 // bytes, about, of answers that clients have not taken; see conn.count
 	accepted atomic.Uint64
 	rejected atomic.Uint64

@@ -115,6 +115,7 @@ func (g *Gateway) generalStats(t *statText) {
 	t.add("ring_revision", revision)
 	t.add("waiting_for_ring", waiting)
 	t.add("request_bytes_held", g.held.Load())
+	t.add("request_bytes_read", g.reading.Load())
 	t.add("answer_bytes_held", g.answers.Load())
 }
 

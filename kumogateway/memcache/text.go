@@ -44,12 +44,17 @@ type TextParser struct {
 
 	swallow int     // bytes of a refused value still to pass over
 	want    int     // see Want
+	refuse  Status  // see Refuse
 	list    Request // the rest of a list of keys, if list.Op is set
 }
 
 // Want returns how many bytes Next needs before it can go on, counted from the
 // start of what it left unconsumed; 0 when it cannot know.
 func (p *TextParser) Want() int { return p.want }
+
+// Refuse makes an error of the request for whose value Want asks. Its value is
+// passed over as it comes.
+func (p *TextParser) Refuse(why Status) { p.refuse = why }
 
 // Next takes the first request from buf into r. The first n bytes of buf are
 // done with, whether there was a request (ok) or more input is needed; r's
@@ -225,6 +230,12 @@ func (p *TextParser) store(op Op, t *tokens, buf []byte, head int, r *Request) (
 	}
 	end := head + int(length)
 	if len(buf) < end+2 {
+		if p.refuse != StatusOK {
+			p.swallow = int(length) + 2
+			fail(r, p.refuse)
+			p.refuse = StatusOK
+			return head, true
+		}
 		p.want = end + 2
 		return 0, false
 	}

@@ -1,0 +1,171 @@
+package kumogateway_test
+
+import (
+	"fmt"
+	"net"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/etolabo/kumofs/kumogateway"
+)
+
+// A client that sends and never reads holds up nobody but itself, and not more
+// memory than its share.
+func TestClientThatNeverReads(t *testing.T) {
+	noLeaks(t)
+	_, servers := startNodes(t, 1)
+	g := openGateway(t, servers, func(o *kumogateway.Options) { o.MaxBuffered = 1 << 20 })
+	good, bad := dial(t, g), dial(t, g)
+	value := strings.Repeat("v", 100_000)
+	good.do(fmt.Sprintf("set big 0 0 %d\r\n%s\r\n", len(value), value), "STORED\r\n")
+	stopped := make(chan struct{})
+	var sent int
+	go func() {
+		defer close(stopped)
+		ask := strings.Repeat("get big\r\n", 1000)
+		for {
+			n, err := bad.nc.Write([]byte(ask))
+			sent += n
+			if err != nil {
+				return
+			}
+		}
+	}()
+	// Once its socket is full and its share used up, the gateway reads no more.
+	eventually(t, "the share is used up", func() bool {
+		conns := good.stats(" conns")
+		for _, i := range []string{"0", "1"} {
+			var n int
+			fmt.Sscan(conns[i+":buffered_bytes"], &n)
+			if n > 3<<20 {
+				t.Fatalf("%d bytes are buffered", n)
+			}
+			if n > 500_000 {
+				return true
+			}
+		}
+		return false
+	})
+	for range 20 {
+		within(t, time.Second, func() {
+			good.do("get big\r\n", fmt.Sprintf("VALUE big 0 %d\r\n%s\r\nEND\r\n", len(value), value))
+		})
+	}
+	bad.nc.Close()
+	<-stopped
+	t.Logf("the bad client got rid of %d bytes", sent)
+}
+
+// Many clients that never read share one bound; others are served all the same.
+func TestManyClientsThatNeverRead(t *testing.T) {
+	noLeaks(t)
+	_, servers := startNodes(t, 1)
+	const bound = 3 << 20
+	g := openGateway(t, servers, func(o *kumogateway.Options) { o.MaxAnswers, o.MaxBuffered = bound, 1<<20 })
+	good := dial(t, g)
+	value := strings.Repeat("v", 100_000)
+	good.do(fmt.Sprintf("set big 0 0 %d\r\n%s\r\n", len(value), value), "STORED\r\n")
+	held := func() (n int) {
+		fmt.Sscan(good.stats("")["answer_bytes_held"], &n)
+		return n
+	}
+	for range 20 {
+		bad := dial(t, g)
+		bad.send("%s", strings.Repeat("get big\r\n", 1000))
+		bad.nc.(*net.TCPConn).SetReadBuffer(4 << 10)
+	}
+	eventually(t, "the bound is reached", func() bool { return held() > bound })
+	for range 20 {
+		within(t, time.Second, func() {
+			good.do("get big\r\n", fmt.Sprintf("VALUE big 0 %d\r\n%s\r\nEND\r\n", len(value), value))
+		})
+		// Each may have had its share under way when the bound was reached.
+		if n := held(); n > bound+20<<20 {
+			t.Fatalf("%d bytes are held", n)
+		}
+	}
+}
+
+// Clients that send the half of a large value each do not fill the memory: those
+// beyond the bound are refused, and can go on with something else.
+func TestManyHalfValues(t *testing.T) {
+	noLeaks(t)
+	_, servers := startNodes(t, 1)
+	const bound = 3 << 20
+	g := openGateway(t, servers, func(o *kumogateway.Options) { o.MaxHeld = bound })
+	good := dial(t, g)
+	value := strings.Repeat("v", 1_000_000)
+	head := fmt.Sprintf("set big 0 0 %d\r\n", len(value))
+	read := func() (n int) {
+		fmt.Sscan(good.stats("")["request_bytes_read"], &n)
+		return n
+	}
+	var slow []*client
+	for range 3 {
+		c := dial(t, g)
+		c.send("%s", head+value[:500_000])
+		slow = append(slow, c)
+	}
+	eventually(t, "three buffers are in use", func() bool { return read() > 2_900_000 })
+	for range 5 {
+		c := dial(t, g)
+		c.send("%s", head+value[:500_000])
+		c.expect("SERVER_ERROR too many requests are waiting\r\n")
+		c.send("%s", value[500_000:]+"\r\n")
+		c.do("set small 0 0 1\r\nx\r\nget small\r\n", "STORED\r\nVALUE small 0 1\r\nx\r\nEND\r\n")
+	}
+	if n := read(); n > bound {
+		t.Errorf("%d bytes are in use", n)
+	}
+	for _, c := range slow {
+		c.do(value[500_000:]+"\r\n", "STORED\r\n")
+		c.nc.Close()
+	}
+	eventually(t, "the buffers are given back", func() bool { return read() == 0 })
+	good.do(head+value+"\r\n", "STORED\r\n")
+}
+
+// What never ends costs no memory: a line is cut off, a value over the limit is
+// passed over while it comes.
+func TestEndlessRequests(t *testing.T) {
+	noLeaks(t)
+	_, servers := startNodes(t, 1)
+	g := openGateway(t, servers)
+	good := dial(t, g)
+	heap := func() (n int) {
+		runtime.GC()
+		fmt.Sscan(good.stats("")["heap_bytes"], &n)
+		return n
+	}
+	block := []byte(strings.Repeat("x", 1<<20))
+	before := heap()
+	for _, first := range []string{"x", "set ", "get "} {
+		c := dial(t, g)
+		c.send("%s", first)
+		sent := 0
+		for sent < 256<<20 {
+			n, err := c.nc.Write(block)
+			sent += n
+			if err != nil {
+				break
+			}
+		}
+		if sent >= 256<<20 {
+			t.Errorf("%q: a line of 256 MiB was taken", first)
+		}
+	}
+	const size = 512 << 20
+	c := dial(t, g)
+	c.send("set huge 0 0 %d\r\n", size)
+	for range size >> 20 {
+		if _, err := c.nc.Write(block); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := heap(); n > before+16<<20 {
+		t.Errorf("the heap went from %d to %d bytes", before, n)
+	}
+	c.do("\r\nmn\r\n", "SERVER_ERROR object too large for cache\r\nMN\r\n")
+}
