@@ -23,3 +23,23 @@ func preallocate(f *os.File, size int64) error {
 	}
 	return err
 }
+
+// writtenUpTo returns where the last bytes end that were ever written to a file
+// of a size; where the file system does not know, that is the size.
+func writtenUpTo(f *os.File, size int64) int64 {
+	const seekData, seekHole = 3, 4
+	end := int64(0)
+	for end < size {
+		data, err := f.Seek(end, seekData)
+		if errors.Is(err, syscall.ENXIO) { // no more
+			return end
+		}
+		if err != nil {
+			return size
+		}
+		if end, err = f.Seek(data, seekHole); err != nil {
+			return size
+		}
+	}
+	return size
+}

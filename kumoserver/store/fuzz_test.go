@@ -99,7 +99,7 @@ func FuzzSegment(f *testing.F) {
 		if err != nil {
 			return
 		}
-		used, _ := r.records(&segment{start: start, path: "none"}, b)
+		used, _ := r.records(&segment{start: start, path: "none"}, b, int64(len(b)))
 		if used > int64(len(b)) {
 			t.Fatal(used)
 		}

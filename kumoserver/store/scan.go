@@ -32,7 +32,7 @@ func (r *recovery) scan() error {
 			return r.distrust(dir, numbers[i:])
 		}
 		r.next = n
-		b, err := os.ReadFile(path)
+		b, written, err := readSegment(path)
 		if err != nil {
 			return err
 		}
@@ -54,7 +54,7 @@ func (r *recovery) scan() error {
 			err = fmt.Errorf("it begins at %d, before %d", start, r.end)
 		}
 		if err != nil {
-			r.damage(n, 0, b, err)
+			r.damage(n, 0, b, written, err)
 			if err := r.trim(); err != nil {
 				return err
 			}
@@ -67,12 +67,12 @@ func (r *recovery) scan() error {
 		g := &segment{number: n, start: start, size: int64(len(b)), path: path, file: f}
 		r.segs = append(r.segs, g)
 		r.next++
-		used, err := r.records(g, b)
+		used, err := r.records(g, b, written)
 		r.end = start + uint64(used)
 		if err == nil {
 			continue
 		}
-		r.damage(n, used, b, err)
+		r.damage(n, used, b, written, err)
 		if err := r.trim(); err != nil {
 			return err
 		}
@@ -98,15 +98,17 @@ func (r *recovery) trim() error {
 // damage notes where the log is bad and judges whether it is the tail of what a
 // process was writing when it died: the record has no end, and nothing but zeros
 // follows.
-func (r *recovery) damage(number uint64, at int64, b []byte, err error) {
+func (r *recovery) damage(number uint64, at int64, b []byte, written int64, err error) {
 	r.s.note("log segment %d is cut at byte %d of %d: %v", number, at, len(b), err)
 	r.torn = true
-	if !unfinished(b[at:]) {
+	if !unfinished(b[at:], max(written-at, 0)) {
 		r.rotten = true
 	}
 }
 
-func unfinished(b []byte) bool {
+// unfinished judges the bytes from a bad record to the end of its segment, of
+// which those after the first written are known to be zeros.
+func unfinished(b []byte, written int64) bool {
 	if len(b) < recordHead {
 		return true
 	}
@@ -114,7 +116,7 @@ func unfinished(b []byte) bool {
 	if end > int64(len(b)) {
 		return allZero(b[len(b)-4:]) || end <= maxRecord
 	}
-	return allZero(b[max(end-4, 4):])
+	return allZero(b[min(max(end-4, 4), written):written])
 }
 
 // distrust sets aside the segments from the first bad one on. Those that hold
@@ -122,14 +124,14 @@ func unfinished(b []byte) bool {
 func (r *recovery) distrust(dir string, numbers []uint64) error {
 	for _, n := range numbers {
 		path := segmentPath(dir, n)
-		b, err := os.ReadFile(path)
+		b, written, err := readSegment(path)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
 			return err
 		}
-		if allZero(b) {
+		if allZero(b[:written]) {
 			if err := os.Remove(path); err != nil {
 				return err
 			}
@@ -147,12 +149,12 @@ func (r *recovery) distrust(dir string, numbers []uint64) error {
 
 // records does the records of one segment again and returns how many bytes of
 // it are good.
-func (r *recovery) records(g *segment, b []byte) (used int64, err error) {
+func (r *recovery) records(g *segment, b []byte, written int64) (used int64, err error) {
 	at := segmentHead
 	for {
 		kind, body, size, err := readRecord(b[at:])
 		if errors.Is(err, errEnd) {
-			if !allZero(b[at:]) {
+			if !allZero(b[min(int64(at), written):written]) {
 				return int64(at), fmt.Errorf("%w: nothing, and then something", errBad)
 			}
 			return int64(at), nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -113,6 +114,26 @@ func listSegments(dir string) ([]uint64, error) {
 	}
 	slices.Sort(numbers)
 	return numbers, nil
+}
+
+// readSegment returns what a segment's file holds. Only its first written bytes
+// were read: the rest was preallocated and never written to, as far as the file
+// system tells, and is zeros that cost neither time nor memory until somebody
+// looks at them.
+func readSegment(path string) (b []byte, written int64, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil {
+		return nil, 0, err
+	}
+	written = writtenUpTo(f, fi.Size())
+	b = make([]byte, fi.Size())
+	_, err = io.ReadFull(io.NewSectionReader(f, 0, written), b[:written])
+	return b, written, err
 }
 
 // read takes one record at an offset of the segment. The result is a copy.
