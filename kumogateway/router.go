@@ -86,7 +86,7 @@ func openRouter(o *Options, b *bus.Bus, boot ring.BootID, underWay func(func(*op
 		return nil, fmt.Errorf("open router: %w", err)
 	}
 	r.watcher, err = watch.Start(watch.Options{
-		Conn: watchConn{b}, Cluster: o.Cluster, OnTable: r.onTable, Log: o.Log,
+		Conn: watchConn{b}, Cluster: o.Cluster, OnTable: r.onTable, At: o.Managers, Log: o.Log,
 	})
 	if err != nil {
 		r.caller.Close()

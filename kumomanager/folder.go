@@ -8,14 +8,19 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 
 	"github.com/etolabo/kumofs/subjects"
 	"github.com/etolabo/kumofs/subjects/ring"
 )
 
-// ErrInUse says that another process has the folder.
-var ErrInUse = errors.New("is in use by another process")
+var (
+	// ErrInUse says that another process has the folder.
+	ErrInUse = errors.New("is in use by another process")
+	// ErrNotManager: the folder holds something, but nothing of a manager.
+	ErrNotManager = errors.New("not a manager's folder")
+)
 
 // The files of a manager's folder, beside the log.
 const (
@@ -46,6 +51,9 @@ func openFolder(dir string, cluster subjects.Cluster, name string) (_ *folder, e
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("make the manager's folder: %w", err)
 	}
+	if !mayTake(dir) {
+		return nil, fmt.Errorf("%s is not empty and is %w: name another folder, or an empty one", dir, ErrNotManager)
+	}
 	f := &folder{dir: dir}
 	defer func() {
 		if err != nil {
@@ -65,6 +73,21 @@ func openFolder(dir string, cluster subjects.Cluster, name string) (_ *folder, e
 		return nil, err
 	}
 	return f, nil
+}
+
+// mayTake reports whether a manager may take the folder: it has an identity, or
+// nothing at all. A lock alone is what a start leaves that came no further.
+func mayTake(dir string) bool {
+	if _, err := os.Stat(filepath.Join(dir, identityFile)); err == nil {
+		return true
+	}
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		return false
+	}
+	return !slices.ContainsFunc(list, func(e os.DirEntry) bool {
+		return !slices.Contains([]string{lockFile, identityFile + ".tmp", "lost+found"}, e.Name())
+	})
 }
 
 // identify reads the identity, or mints it in a new folder.

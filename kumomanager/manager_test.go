@@ -3,6 +3,8 @@ package kumomanager
 import (
 	"errors"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -250,6 +252,18 @@ func TestOpenRefuses(t *testing.T) {
 	var taken *bus.ListenError
 	if _, err := Open(second); !errors.As(err, &taken) || !errors.Is(err, syscall.EADDRINUSE) {
 		t.Errorf("a port in use: %v", err)
+	}
+	second = o
+	second.Dir = t.TempDir()
+	photo := filepath.Join(second.Dir, "photo.jpg")
+	if err := os.WriteFile(photo, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(second); !errors.Is(err, ErrNotManager) || !strings.Contains(err.Error(), second.Dir) {
+		t.Errorf("somebody's folder: %v", err)
+	}
+	if list, _ := os.ReadDir(second.Dir); len(list) != 1 {
+		t.Errorf("somebody's folder holds %v afterwards", list)
 	}
 	g.stop(0)
 	for name, change := range map[string]func(*Options){

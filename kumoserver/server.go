@@ -168,7 +168,7 @@ func MaxPayload(maxItem int) int32 { return int32(max(maxItem, subjects.DefaultM
 // run subscribes and starts the loops.
 func (s *Server) run() (err error) {
 	s.watch, err = watch.Start(watch.Options{
-		Conn: Conn{s.bus}, Cluster: s.o.Cluster, Log: s.log, OnTable: s.onTable,
+		Conn: Conn{s.bus}, Cluster: s.o.Cluster, At: s.o.Managers, Log: s.log, OnTable: s.onTable,
 	})
 	if err != nil {
 		return err

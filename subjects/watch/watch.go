@@ -33,7 +33,9 @@ type Options struct {
 	// Poll is how often the leader is asked when nothing is heard (1 s), which
 	// finds updates that were lost on the way.
 	Poll time.Duration
-	Log  *slog.Logger
+	// At says, in the log, where somebody is looked for who knows the table.
+	At  []string
+	Log *slog.Logger
 }
 
 // Watcher keeps a table; see Start.
@@ -150,7 +152,7 @@ func (w *Watcher) run(ctx context.Context) {
 			continue
 		}
 		if w.silent++; w.silent == 20 || w.silent%60 == 0 {
-			w.o.Log.Warn("no manager or server answers for the partition table, still asking", "tries", w.silent)
+			w.o.Log.Warn("no manager or server answers for the partition table, still asking", "at", w.o.At, "tries", w.silent)
 		}
 		if w.Table() == nil {
 			w.retry(ctx)
