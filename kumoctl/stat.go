@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -131,10 +132,20 @@ func printStats(w io.Writer, list []nodeStats, field string, one bool) error {
 	return nil
 }
 
-// value prints JSON's numbers without an exponent.
+// value prints JSON's numbers without an exponent, and what has parts as
+// NAME=VALUE one after the other.
 func value(v any) string {
-	if f, ok := v.(float64); ok && f == float64(int64(f)) {
-		return fmt.Sprint(int64(f))
+	switch v := v.(type) {
+	case float64:
+		if v == float64(int64(v)) {
+			return fmt.Sprint(int64(v))
+		}
+	case map[string]any:
+		parts := make([]string, 0, len(v))
+		for _, k := range slices.Sorted(maps.Keys(v)) {
+			parts = append(parts, k+"="+value(v[k]))
+		}
+		return strings.Join(parts, " ")
 	}
 	return fmt.Sprint(v)
 }
