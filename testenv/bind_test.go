@@ -12,6 +12,7 @@ import (
 // Servers whose ports are forwarded from the address that others see cannot be
 // proved gone; a fail-over then waits for leases, and nothing is lost.
 func TestServersBehindForwardedPorts(t *testing.T) {
+	variation(t)
 	t.Parallel()
 	c := testenv.Open(t, testenv.Processes())
 	// The same address, written otherwise, stands for one that is forwarded to.

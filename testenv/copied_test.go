@@ -13,6 +13,7 @@ import (
 // A server on a copy of another's folder ends with a word about it, and nobody
 // else takes harm, whichever of the two was first.
 func TestCopiedFolder(t *testing.T) {
+	variation(t)
 	t.Parallel()
 	c := testenv.New(t, testenv.Processes())
 	c.EventuallyWhole()

@@ -14,6 +14,7 @@ import (
 // A server whose files were damaged says so, comes back without being asked,
 // and in the end holds everything: it alone serves then.
 func TestDamagedFilesAreGivenBack(t *testing.T) {
+	variation(t)
 	t.Parallel()
 	c := testenv.New(t, testenv.Processes())
 	c.Fill(filled / 6)

@@ -129,7 +129,7 @@ func (w *worker) run(ctx context.Context) {
 	defer func() { w.client.Close() }()
 	tick := time.NewTicker(loadEvery)
 	defer tick.Stop()
-	for {
+	for ctx.Err() == nil { // after a long operation there is a tick, too
 		select {
 		case <-ctx.Done():
 			return

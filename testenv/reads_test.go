@@ -11,6 +11,7 @@ import (
 // However reads and fail-overs are set, a load sees no wrong value and no
 // error through the loss of a server and its return.
 func TestFailoverSettings(t *testing.T) {
+	variation(t)
 	t.Parallel()
 	for _, args := range []string{"--read confirm", "--failover lease --lease 0.5", "--lease 3"} {
 		t.Run(strings.ReplaceAll(args, " ", ""), func(t *testing.T) {
@@ -39,6 +40,7 @@ func TestFailoverSettings(t *testing.T) {
 // Servers that are set differently hold to the shorter lease, and one that is
 // set to a shorter one waits for what it granted as the process that it was.
 func TestServersWithDifferentLeases(t *testing.T) {
+	variation(t)
 	t.Parallel()
 	c := testenv.Open(t, testenv.Processes(), testenv.Args(subjects.RoleServer, "--lease", "3"))
 	c.Start("manager1", "server1", "server2", "server3", "gateway1")
