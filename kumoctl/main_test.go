@@ -93,6 +93,7 @@ func TestPrintStatus(t *testing.T) {
 			{Name: "s2", Role: subjects.RoleServer, Addr: "127.0.0.1:19802", State: "down", Seen: 61000},
 			{Name: "s1", Role: subjects.RoleServer, Addr: "127.0.0.1:19801", State: "up", Primary: 256, Replica: 256, Learner: 1, PID: 2,
 				Uptime: 200000, Load: subjects.Load{Items: 5, Bytes: 3 << 20}},
+			{Name: "s3", Role: subjects.RoleServer, Addr: "127.0.0.1:19803", State: "up", PID: 4, Uptime: 60, Disk: subjects.Disk{Full: true}},
 			{Name: "m", Role: subjects.RoleManager, Addr: "127.0.0.1:19700", State: "up", Leader: true, PID: 1, Uptime: 9},
 		},
 	}

@@ -90,8 +90,14 @@ func printNodes(w io.Writer, nodes []subjects.NodeStatus) error {
 		if n.Leader {
 			state += ", leader"
 		}
-		if n.State == "down" && n.Seen > 0 {
+		switch {
+		case n.State == "down" && n.Seen > 0:
 			state += " " + uptime(n.Seen/1000)
+		case n.State == "down":
+		case n.Disk.Stuck:
+			state += ", disk hangs"
+		case n.Disk.Full:
+			state += ", disk full"
 		}
 		held := "\t\t\t\t"
 		if n.Role == subjects.RoleServer {

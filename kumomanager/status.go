@@ -137,7 +137,7 @@ func heardOf(s *subjects.NodeStatus, m *members.Member, now int64) {
 	hb := m.Heartbeat
 	s.Seen = (now - m.Heard) / 1e6
 	s.Version, s.PID, s.HTTP, s.Listen, s.Uptime = hb.Version, hb.PID, hb.HTTP, hb.Listen, hb.Uptime
-	s.Load, s.Revision, s.Cluster = hb.Load, hb.Revision, hb.ClusterID
+	s.Load, s.Revision, s.Cluster, s.Disk = hb.Load, hb.Revision, hb.ClusterID, hb.Disk
 }
 
 func other(m *members.Member, leader string, now int64) subjects.NodeStatus {
@@ -170,6 +170,8 @@ func alarms(st *subjects.ClusterStatus) (out []string) {
 		}
 		if n.State == stateDown {
 			out = append(out, "server "+n.Name+" is down")
+		} else if what := disk(n.Disk); what != "" {
+			out = append(out, "server "+n.Name+": "+what)
 		}
 		if n.State != stateNew && n.State != stateDown || n.Replica > 0 {
 			attached++
@@ -195,6 +197,21 @@ func alarms(st *subjects.ClusterStatus) (out []string) {
 	add(st.Partitions.Degraded, "partition lacks copies", "partitions lack copies")
 	add(st.Partitions.Loss, "partition was forced: acknowledged writes may be lost", "partitions were forced: acknowledged writes may be lost")
 	return out
+}
+
+// disk says in words what is wrong with a server's disk.
+func disk(d subjects.Disk) string {
+	switch {
+	case d.Stuck:
+		return "its disk hangs: it acknowledges nothing"
+	case d.Broken:
+		return "its data file is damaged, and made anew when it starts again"
+	case d.Full:
+		return "its disk is full: values are not taken, what there is can be read"
+	case d.Damaged > 0:
+		return fmt.Sprintf("%d damaged records, which are copied anew", d.Damaged)
+	}
+	return ""
 }
 
 func health(st *subjects.ClusterStatus) string {

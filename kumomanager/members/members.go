@@ -162,6 +162,9 @@ func (m *Roster) Hear(hb subjects.Heartbeat, now int64) {
 
 // again takes a heartbeat of the process that we know.
 func (m *Roster) again(s *Member, hb subjects.Heartbeat, now int64) {
+	if hb.Disk.Full != s.Disk.Full || hb.Disk.Stuck != s.Disk.Stuck {
+		m.news = true
+	}
 	s.Heartbeat, s.Heard = hb, now
 	if hb.Stopping && s.stops == 0 {
 		s.stops, m.news = now, true
@@ -343,7 +346,7 @@ func (m *Roster) Status(now int64) map[ring.NodeID]rebalance.Status {
 	out := make(map[ring.NodeID]rebalance.Status, len(m.servers))
 	for id, s := range m.servers {
 		young := s.State == rebalance.Up && now-s.Changed < YoungFor
-		out[id] = rebalance.Status{State: s.State, Boot: s.Heartbeat.Boot, Young: young, Stopping: s.stopping()}
+		out[id] = rebalance.Status{State: s.State, Boot: s.Heartbeat.Boot, Young: young, Stopping: s.stopping(), Full: s.Disk.Full, Hung: s.Disk.Stuck}
 	}
 	return out
 }

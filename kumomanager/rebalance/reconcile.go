@@ -28,6 +28,10 @@ type Status struct {
 	// Stopping processes are about to end in good order: the lead is taken from
 	// them, and then their copies.
 	Stopping bool
+	// Full disks take no values: the lead is taken from their nodes, which are given
+	// no new copies. Hung disks take nothing at all: their copies are taken out, too,
+	// unless the primary's hangs as well, as where all share one machine.
+	Full, Hung bool
 	// Resting nodes were just taken out of a configuration as silent although
 	// they are up; they are given no new copies for a moment.
 	Resting bool
@@ -142,7 +146,13 @@ func (v View) up(id ring.NodeID) bool { return v.Nodes[id].State == Up }
 
 // stays reports whether a node is up and not about to stop.
 func (v View) stays(id ring.NodeID) bool { return v.up(id) && !v.Nodes[id].Stopping }
-func (v View) down(id ring.NodeID) bool  { return v.Nodes[id].State == Down }
+
+// sick reports whether a node cannot write what its clients or its primary want.
+func (v View) sick(id ring.NodeID) bool { return v.Nodes[id].Full || v.Nodes[id].Hung }
+
+// fit reports whether a node can be given something.
+func (v View) fit(id ring.NodeID) bool  { return v.stays(id) && !v.sick(id) }
+func (v View) down(id ring.NodeID) bool { return v.Nodes[id].State == Down }
 
 // alive reports whether a process may still run: it was heard, or not yet
 // missed, and the ring knows of no other process of its store.
@@ -193,11 +203,15 @@ func (r *reconciler) repair(p ring.Partition) {
 		d.Primary = r.process(r.pick(d.Target, able))
 		r.leads[d.Primary.Store]++
 		d.because("the primary is gone")
-	} else if r.Nodes[d.Primary.Store].Stopping {
-		if able := filter(d.ISR, func(id ring.NodeID) bool { return r.stays(id) && clean(id) }); len(able) > 0 {
+	} else if stops := r.Nodes[d.Primary.Store].Stopping; stops || r.sick(d.Primary.Store) {
+		able := filter(d.ISR, func(id ring.NodeID) bool { return r.fit(id) && clean(id) })
+		if stops && len(able) == 0 {
+			able = filter(d.ISR, func(id ring.NodeID) bool { return r.stays(id) && clean(id) })
+		}
+		if len(able) > 0 {
 			d.Primary = r.process(r.pick(d.Target, able))
 			r.leads[d.Primary.Store]++
-			d.because("the primary stops")
+			d.because("the primary stops, or its disk does")
 		}
 	}
 	goes := func(id ring.NodeID) bool { // it has handed over, and others are there
@@ -206,8 +220,9 @@ func (r *reconciler) repair(p ring.Partition) {
 	if d.loss {
 		r.force(d)
 	}
+	hangs := func(id ring.NodeID) bool { return r.Nodes[id].Hung && !r.Nodes[d.Primary.Store].Hung }
 	isr := filter(d.ISR, func(id ring.NodeID) bool {
-		return id == d.Primary.Store || !r.down(id) && !goes(id) && clean(id)
+		return id == d.Primary.Store || !r.down(id) && !hangs(id) && !goes(id) && clean(id)
 	})
 	if len(isr) < len(d.ISR) {
 		d.ISR = isr
@@ -217,7 +232,7 @@ func (r *reconciler) repair(p ring.Partition) {
 		return
 	}
 	learners := filter(d.Learners, func(id ring.NodeID) bool {
-		return !r.down(id) && !r.Nodes[id].Stopping && (len(d.Target) == 0 || slices.Contains(d.Target, id))
+		return !r.down(id) && !r.Nodes[id].Stopping && !r.sick(id) && (len(d.Target) == 0 || slices.Contains(d.Target, id))
 	})
 	if len(learners) < len(d.Learners) {
 		d.Learners = learners
@@ -225,8 +240,9 @@ func (r *reconciler) repair(p ring.Partition) {
 	}
 }
 
-// pick chooses who leads among nodes that may: processes that are about to stop
-// come last, then young ones, then the wished primary goes first, then wished nodes, then those with fewest leads.
+// pick chooses who leads among nodes that may: those whose disk takes nothing come
+// last, before them processes that are about to stop, then young ones. The wished
+// primary goes first, then wished nodes, then those with fewest leads.
 func (r *reconciler) pick(target, able []ring.NodeID) ring.NodeID {
 	rank := func(id ring.NodeID) (n int) {
 		if i := slices.Index(target, id); i < 0 {
@@ -239,6 +255,9 @@ func (r *reconciler) pick(target, able []ring.NodeID) ring.NodeID {
 		}
 		if r.Nodes[id].Stopping {
 			n += 6
+		}
+		if r.sick(id) {
+			n += 12
 		}
 		return n
 	}
@@ -282,9 +301,9 @@ func (r *reconciler) startCopies() {
 	}
 }
 
-// missing lists wished nodes that are up and hold no copy, complete or not.
+// missing lists wished nodes that could have a copy and hold none, complete or not.
 func (r *reconciler) missing(d *draft) []ring.NodeID {
-	return filter(d.Target, func(id ring.NodeID) bool { return r.stays(id) && !d.Holds(id) })
+	return filter(d.Target, func(id ring.NodeID) bool { return r.fit(id) && !d.Holds(id) })
 }
 
 // settled reports whether all copies that can be had are there.
@@ -323,7 +342,7 @@ func (r *reconciler) tidy(d *draft, settled bool) {
 // shift moves the lead to the first wished node that is in sync and not young.
 func (r *reconciler) shift(d *draft, reason string) {
 	able := filter(d.Target, func(id ring.NodeID) bool {
-		return r.stays(id) && d.HasISR(id) && !slices.Contains(d.Unclean, id) && !r.Nodes[id].Young
+		return r.fit(id) && d.HasISR(id) && !slices.Contains(d.Unclean, id) && !r.Nodes[id].Young
 	})
 	leaves := !slices.Contains(d.Target, d.Primary.Store)
 	if len(able) == 0 || able[0] == d.Primary.Store || able[0] != d.Target[0] && !leaves || r.shifts >= r.Shifts {

@@ -428,6 +428,64 @@ func TestYoungProcessesLeadLast(t *testing.T) {
 	}
 }
 
+// Who cannot write hands the lead over at once, and gets nothing new, until it
+// can write again; a disk that hangs is no longer waited for, one that is full
+// keeps what it has.
+func TestSickDisksLeadNothing(t *testing.T) {
+	for name, sick := range map[string]Status{"full": {Full: true}, "hung": {Hung: true}} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 16, 3, 3)
+			w.replan(ring.Command{Attach: []ring.NodeID{1, 2, 3}})
+			w.rest()
+			set := func(id ring.NodeID, to Status) {
+				s := w.nodes[id]
+				s.Full, s.Hung = to.Full, to.Hung
+				w.nodes[id] = s
+			}
+			count := func(id ring.NodeID) (leads, inSync int) {
+				for _, c := range w.table.Partitions {
+					if c.Primary.Store == id {
+						leads++
+					}
+					if c.HasISR(id) {
+						inSync++
+					}
+				}
+				return leads, inSync
+			}
+			had, _ := count(2)
+			set(2, sick)
+			w.apply(ring.Command{Change: Reconcile(w.view()).Changes})
+			if leads, inSync := count(2); leads != 0 || inSync != 16 && sick.Full || inSync != 0 && sick.Hung {
+				t.Errorf("it leads %d partitions and is in sync for %d", leads, inSync)
+			}
+			for range 5 { // nothing is copied to it meanwhile
+				if out := Reconcile(w.view()); len(out.Changes) > 0 {
+					w.apply(ring.Command{Change: out.Changes})
+				}
+			}
+			for p, c := range w.table.Partitions {
+				if len(c.Learners) > 0 {
+					t.Fatalf("partition %d: a copy was begun: %+v", p, c)
+				}
+			}
+			set(1, sick)
+			set(3, sick)
+			if out := Reconcile(w.view()); len(out.Changes) > 0 {
+				t.Errorf("with all disks %s it goes on with %+v", name, out.Changes)
+			}
+			for id := range ring.NodeID(3) {
+				set(id+1, Status{})
+			}
+			w.rest()
+			w.checkFull()
+			if leads, _ := count(2); leads != had {
+				t.Errorf("it leads %d partitions afterwards, want %d as before", leads, had)
+			}
+		})
+	}
+}
+
 func TestAllUncleanLeadWithLoss(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := cluster(t, 8, 3, 3)
