@@ -118,7 +118,7 @@ func (c *conn) serve() {
 
 // linger ends our half and waits a moment for the client to end its own.
 func (c *conn) linger() {
-	if t, ok := c.nc.(*net.TCPConn); ok && t.CloseWrite() == nil {
+	if half, ok := c.nc.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
 		c.nc.SetReadDeadline(time.Now().Add(lingerFor))
 		io.CopyN(io.Discard, c.nc, lingerBytes)
 	}

@@ -66,9 +66,9 @@ func Open(o Options) (_ *Gateway, err error) {
 		}
 	}()
 	for _, addr := range o.Listen {
-		l, err := net.Listen("tcp", addr)
+		l, err := listen(addr, o.SocketMode)
 		if err != nil {
-			return nil, fmt.Errorf("listen for memcached clients on %s: %w", addr, cause(err))
+			return nil, err
 		}
 		g.listeners = append(g.listeners, l)
 	}
@@ -111,26 +111,6 @@ func cause(err error) error {
 		return op.Err
 	}
 	return err
-}
-
-// Addrs are the addresses that are listened on, in the order of Listen.
-func (g *Gateway) Addrs() []string {
-	addrs := make([]string, len(g.listeners))
-	for i, l := range g.listeners {
-		addrs[i] = l.Addr().String()
-	}
-	return addrs
-}
-
-func port(addrs []string) string {
-	if len(addrs) == 0 {
-		return "0"
-	}
-	_, p, err := net.SplitHostPort(addrs[0])
-	if err != nil {
-		return "0"
-	}
-	return p
 }
 
 // Ready waits until the gateway knows a ring in which every partition has a

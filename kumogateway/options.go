@@ -3,6 +3,7 @@ package kumogateway
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"time"
 
@@ -14,14 +15,15 @@ import (
 type Options struct {
 	Cluster  subjects.Cluster
 	Managers []string // host:port of managers or servers, any of which will do
-	Listen   []string // host:port for memcached clients; port 0 takes a free one
+	Listen   []string // host:port for memcached clients, port 0 takes a free one; or unix:PATH
 	Bus      *bus.Bus // a connection to use instead of making one; stays open
 
-	KeyPrefix      string // put before every key
-	MaxItemSize    int    // bytes of a value
-	EnableFlushAll bool   // allows clients to empty the store
-	EarlySet       bool   // answer stores before the replicas have them; no acknowledgement
-	EarlyDelete    bool   // the same for deletes
+	SocketMode     fs.FileMode // of Unix sockets
+	KeyPrefix      string      // put before every key
+	MaxItemSize    int         // bytes of a value
+	EnableFlushAll bool        // allows clients to empty the store
+	EarlySet       bool        // answer stores before the replicas have them; no acknowledgement
+	EarlyDelete    bool        // the same for deletes
 
 	OpTimeout    time.Duration // for how long an operation is repeated
 	CloseTimeout time.Duration // for how long Close lets operations end
@@ -43,6 +45,7 @@ func Defaults() Options {
 		Cluster:        subjects.DefaultCluster,
 		Managers:       []string{"localhost:19700"},
 		Listen:         []string{":11211"},
+		SocketMode:     0o700,
 		MaxItemSize:    subjects.DefaultMaxItem,
 		OpTimeout:      10 * time.Second,
 		CloseTimeout:   5 * time.Second,

@@ -2,6 +2,7 @@ package kumogateway
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"runtime"
 	"strings"
@@ -133,7 +134,7 @@ func (g *Gateway) settings(t *statText) {
 	t.add("inter", strings.Join(g.Addrs(), ","))
 	t.add("verbosity", 0)
 	t.add("evictions", "off")
-	t.add("domain_socket", "NULL")
+	t.add("domain_socket", socket(g.Addrs()))
 	t.add("shutdown_command", "no")
 	t.add("num_threads", runtime.GOMAXPROCS(0))
 	t.add("detail_enabled", "no")
@@ -165,11 +166,20 @@ func (g *Gateway) connStats(t *statText) {
 		c.mu.Lock()
 		open, out := c.tail-c.head, len(c.out)+c.written+c.parked
 		c.mu.Unlock()
-		t.add(fmt.Sprintf("%d:addr", i), "tcp:"+c.nc.RemoteAddr().String())
-		t.add(fmt.Sprintf("%d:listen_addr", i), "tcp:"+c.nc.LocalAddr().String())
+		t.add(fmt.Sprintf("%d:addr", i), client(c.nc))
+		t.add(fmt.Sprintf("%d:listen_addr", i), c.nc.LocalAddr().Network()+":"+c.nc.LocalAddr().String())
 		t.add(fmt.Sprintf("%d:outstanding", i), open)
 		t.add(fmt.Sprintf("%d:buffered_bytes", i), out)
 	}
+}
+
+// client is the address of a connection's other end, as memcached prints it.
+func client(nc net.Conn) string {
+	a := nc.RemoteAddr()
+	if a.Network() == "unix" {
+		return "unix:" + nc.LocalAddr().String() // clients' own ends have no name
+	}
+	return a.Network() + ":" + a.String()
 }
 
 // count sums the counters and tells how many connections are open.

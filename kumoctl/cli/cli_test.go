@@ -67,6 +67,7 @@ func TestHostPort(t *testing.T) {
 func TestListenAddr(t *testing.T) {
 	for in, want := range map[string]string{
 		"11211": ":11211", ":11211": ":11211", "127.0.0.1:11311": "127.0.0.1:11311", "127.0.0.1": "127.0.0.1:11211", "x:y": "", "99999": "", "": "",
+		"unix:/run/kumo.sock": "unix:/run/kumo.sock", "/run/kumo.sock": "unix:/run/kumo.sock", "unix:": "",
 	} {
 		if got, err := cli.ListenAddr(in); got != want || (err == nil) != (want != "") {
 			t.Errorf("ListenAddr(%q) = %q, %v", in, got, err)

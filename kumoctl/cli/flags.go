@@ -173,8 +173,15 @@ func HostPort(text string, port int) (string, error) {
 	return net.JoinHostPort(host, strconv.Itoa(int(n))), nil
 }
 
-// ListenAddr returns [addr:]port as host:port for listening; no host means all.
+// ListenAddr returns [addr:]port as host:port for listening; no host means all. A
+// path, after unix: or by its slash, is a Unix socket and comes back as unix:PATH.
 func ListenAddr(text string) (string, error) {
+	if path, ok := strings.CutPrefix(text, "unix:"); ok || strings.HasPrefix(text, "/") {
+		if path == "" {
+			return "", fmt.Errorf("%q names no socket: unix:PATH", text)
+		}
+		return "unix:" + path, nil
+	}
 	if strings.Trim(text, "0123456789") == "" && text != "" {
 		n, err := strconv.ParseUint(text, 10, 16)
 		if err != nil {

@@ -2,7 +2,9 @@ package daemon
 
 import (
 	"context"
+	"io/fs"
 	"log/slog"
+	"strconv"
 
 	"github.com/spf13/pflag"
 
@@ -16,6 +18,7 @@ type gatewayOptions struct {
 	cli.Common
 	kumogateway.Options
 	text, binary []string
+	mode         string
 }
 
 func (o *gatewayOptions) common() *cli.Common { return &o.Common }
@@ -25,8 +28,9 @@ func (o *gatewayOptions) flags(fs *pflag.FlagSet) {
 	o.Managers, o.Listen = nil, nil
 	fs.VarP(cli.Addrs{To: &o.Managers, Port: cli.ManagerPort}, "manager", "m", "managers, or any servers")
 	fs.VarP(cli.Addrs{To: &o.Managers, Port: cli.ManagerPort}, "partner", "p", "further managers")
-	fs.StringSliceVarP(&o.text, "memcached", "t", nil, "[addr:]port for memcached clients (default 11211)")
+	fs.StringSliceVarP(&o.text, "memcached", "t", nil, "[addr:]port for memcached clients, or unix:PATH; may be repeated (default 11211)")
 	fs.StringSliceVarP(&o.binary, "memcached-binary", "b", nil, "a further port; all protocols are spoken on each")
+	fs.StringVar(&o.mode, "socket-mode", "700", "access to Unix sockets, in octal")
 	fs.StringVar(&o.KeyPrefix, "key-prefix", "", "put before every key")
 	fs.BoolVar(&o.EnableFlushAll, "enable-flush-all", false, "let clients empty the whole store")
 	fs.BoolVar(&o.EarlySet, "async-replicate-set", false, "(-As) answer sets before the replicas have them: no acknowledgement")
@@ -57,6 +61,11 @@ func (o *gatewayOptions) open(log *slog.Logger) (cli.Daemon, error) {
 	if len(o.Listen) == 0 {
 		o.Listen = []string{":11211"}
 	}
+	mode, err := strconv.ParseUint(o.mode, 8, 9)
+	if err != nil {
+		return nil, cli.Usagef("--socket-mode: %q is no octal number up to 777", o.mode)
+	}
+	o.SocketMode = fs.FileMode(mode)
 	if len(o.Managers) == 0 {
 		return nil, cli.Usagef("-m: the address of a manager is needed")
 	}
