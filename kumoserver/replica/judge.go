@@ -88,7 +88,7 @@ func (r *Replica) repeated(ev *Propose) bool {
 func told(a subjects.Recorded, e ring.Epoch) subjects.Reply {
 	rep := subjects.Reply{Status: a.Status, Value: a.Value, Flags: a.Flags, Expiry: a.Expiry, Epoch: e}
 	if a.Status == subjects.StatusOK {
-		rep.Cas = a.Version.CAS()
+		rep.Cas = a.CAS()
 	}
 	return rep
 }
@@ -162,7 +162,7 @@ func (l *lead) prepare(r *Replica, id uint64, e *subjects.Entry, reply subjects.
 	r.append(e)
 	l.prepared(e)
 	if reply.Status == subjects.StatusOK {
-		reply.Cas = e.Version.CAS()
+		reply.Cas = e.CAS()
 	}
 	reply.Epoch = l.epoch
 	if w.Options&subjects.OptionEarly != 0 {
@@ -246,7 +246,7 @@ func condition(w *subjects.Write, cur subjects.Record, found bool) subjects.Stat
 	if w.Verb == subjects.VerbAdd {
 		return subjects.StatusNotStored
 	}
-	if w.Cas != 0 && w.Cas != cur.Version.CAS() {
+	if w.Cas != 0 && w.Cas != cur.CAS() {
 		return subjects.StatusExists
 	}
 	return 0

@@ -164,7 +164,7 @@ func (n *node) read(p *part, a *attempt) {
 			n.take(expiry{a, a.w.Key})
 			return
 		case found:
-			reply = subjects.Reply{Status: subjects.StatusOK, Value: rec.Value, Flags: rec.Flags, Cas: rec.Version.CAS(), Expiry: rec.Expiry}
+			reply = subjects.Reply{Status: subjects.StatusOK, Value: rec.Value, Flags: rec.Flags, Cas: rec.CAS(), Expiry: rec.Expiry, Marks: rec.Bits, Size: uint32(len(rec.Value))}
 		}
 		if !reply.Status.Routed() {
 			n.s.rep.Reads++
