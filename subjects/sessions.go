@@ -47,10 +47,7 @@ func (a *Recorded) CAS() uint64 { return token(a.Token, a.Version) }
 
 // Recorded is the answer of the operation that made the entry.
 func (e *Entry) Recorded() Recorded {
-	a := Recorded{Status: e.Answer, Version: e.Version, Marks: e.Bits, Token: e.Token}
-	if e.Kind == EntryPut || e.Returns == ReturnsValue {
-		a.Size = uint32(len(e.Value))
-	}
+	a := Recorded{Status: e.Answer, Version: e.Version, Marks: e.Bits, Token: e.Token, Size: uint32(len(e.Value))}
 	switch e.Returns {
 	case ReturnsValue:
 		a.Value, a.Flags, a.Expiry = e.Value, e.Flags, e.Expiry
