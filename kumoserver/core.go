@@ -126,7 +126,7 @@ func (c *core) do(w *work) {
 	case w.expire != nil:
 		e := w.expire
 		if p := c.parts[e.partition]; p != nil && c.room != store.Dry {
-			c.step(p, &replica.Expire{ID: c.waiters.add(e.caller), Key: e.key, Now: c.now, Clock: c.clock})
+			c.step(p, &replica.Expire{ID: c.waiters.add(e.caller, 0), Key: e.key, Now: c.now, Clock: c.clock})
 		}
 	case w.confirm != nil:
 		for i := range w.confirm {
@@ -183,7 +183,7 @@ func (c *core) write(w *write) {
 		c.reply(who, &subjects.Reply{Status: status, Epoch: c.s.epoch(p.id)})
 		return
 	}
-	c.step(p, &replica.Propose{ID: c.waiters.add(who), Write: &w.msg, Now: c.now, Clock: c.clock})
+	c.step(p, &replica.Propose{ID: c.waiters.add(who, fetched(&w.msg)), Write: &w.msg, Now: c.now, Clock: c.clock})
 }
 
 // confirm gives an answer to a read once the replicas have confirmed it.
@@ -193,7 +193,7 @@ func (c *core) confirm(i *confirmItem) {
 		c.reply(i.caller, &subjects.Reply{Status: subjects.StatusNotPrimary})
 		return
 	}
-	c.step(p, &replica.Confirm{ID: c.waiters.add(i.caller), Epoch: i.epoch, Reply: i.reply, Now: c.now})
+	c.step(p, &replica.Confirm{ID: c.waiters.add(i.caller, 0), Epoch: i.epoch, Reply: i.reply, Now: c.now})
 }
 
 // part returns the partition's machine, which a message or the ring may bring

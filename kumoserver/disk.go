@@ -195,7 +195,8 @@ func (c *core) takes(m any) bool {
 // refuses returns why a write is not taken because of the disk, 0 if it is. While
 // another replica may lead, a write waits for that.
 func (c *core) refuses(w *subjects.Write) subjects.Status {
-	frees := w.Verb == subjects.VerbDelete || w.Verb == subjects.VerbFlush
+	leaves := w.Options&(subjects.OptionStale|subjects.OptionEmpty) != 0
+	frees := w.Verb == subjects.VerbDelete && !leaves || w.Verb == subjects.VerbFlush
 	switch {
 	case c.stuck:
 		return subjects.StatusRetry

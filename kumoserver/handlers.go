@@ -52,9 +52,12 @@ func (s *Server) onWrites(f *bus.Frame) {
 			continue
 		}
 		bytes += len(body)
-		if w.msg.Verb == subjects.VerbDelete {
+		switch w.msg.Verb {
+		case subjects.VerbDelete:
 			s.deletes.Add(1)
-		} else {
+		case subjects.VerbFetch:
+			s.gets.Add(1)
+		default:
 			s.sets.Add(1)
 		}
 	}
@@ -244,7 +247,8 @@ func (r *reader) found(i int, rec subjects.Record, found bool, err error) {
 	case found:
 		r.bytes += len(rec.Value)
 		rep.Status, rep.Value, rep.Flags = subjects.StatusOK, rec.Value, rec.Flags
-		rep.Cas, rep.Expiry = rec.Version.CAS(), rec.Expiry
+		rep.Cas, rep.Expiry, rep.Marks, rep.Size = rec.CAS(), rec.Expiry, rec.Bits, uint32(len(rec.Value))
+		rep.Idle, rep.Hit = r.s.recent.read(ring.Hash(m.Key), r.clock)
 	}
 	if r.s.o.Replica.Confirm && (rep.Status == subjects.StatusOK || rep.Status == subjects.StatusNotFound) {
 		rep.Value = bytes.Clone(rep.Value) // which may be valid only here

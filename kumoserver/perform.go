@@ -15,6 +15,7 @@ func (c *core) perform(p *part, e replica.Effect) {
 	switch e := e.(type) {
 	case replica.Append:
 		p.logged = true
+		c.s.recent.logged(e.Entry, c.clock)
 		err = c.store.Append(e.Entry)
 	case replica.Commit:
 		c.store.Commit(p.id, e.Seq)
@@ -23,7 +24,10 @@ func (c *core) perform(p *part, e replica.Effect) {
 			if e.Until != 0 && boottime() >= e.Until {
 				e.Reply = subjects.Reply{Status: subjects.StatusRetry, Epoch: e.Reply.Epoch}
 			}
-			c.reply(who, &e.Reply)
+			if who.fetched != 0 && e.Reply.Status == subjects.StatusOK {
+				e.Reply.Idle, e.Reply.Hit = c.s.recent.read(who.fetched, c.clock)
+			}
+			c.reply(who.caller, &e.Reply)
 		}
 	case replica.Send:
 		if m, ok := e.Msg.(*subjects.PrepareReply); ok && m.Answer == subjects.AnswerRefused {
@@ -141,27 +145,32 @@ func (c *core) reply(who caller, r *subjects.Reply) {
 
 // waiters numbers those who wait for an answer of a machine.
 type waiters struct {
-	slots []caller
+	slots []waiter
 	free  []uint32
 }
 
-func (w *waiters) add(c caller) uint64 {
+type waiter struct {
+	caller
+	fetched uint64 // see the function
+}
+
+func (w *waiters) add(c caller, fetched uint64) uint64 {
 	if n := len(w.free); n > 0 {
 		i := w.free[n-1]
 		w.free = w.free[:n-1]
-		w.slots[i] = c
+		w.slots[i] = waiter{c, fetched}
 		return uint64(i)
 	}
-	w.slots = append(w.slots, c)
+	w.slots = append(w.slots, waiter{c, fetched})
 	return uint64(len(w.slots) - 1)
 }
 
-func (w *waiters) take(id uint64) (caller, bool) {
+func (w *waiters) take(id uint64) (waiter, bool) {
 	if id >= uint64(len(w.slots)) || w.slots[id].reply == "" {
-		return caller{}, false
+		return waiter{}, false
 	}
 	c := w.slots[id]
-	w.slots[id] = caller{}
+	w.slots[id] = waiter{}
 	w.free = append(w.free, uint32(id))
 	return c, true
 }

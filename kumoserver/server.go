@@ -48,6 +48,7 @@ type Server struct {
 	// what was acknowledged, whatever has become of them since.
 	unclean map[ring.Partition]bool
 
+	recent  *recent
 	gauges  gauges
 	inbox   *inbox
 	backlog int64 // bytes not applied beyond which writers are slowed down
@@ -76,7 +77,7 @@ func Open(o Options) (_ *Server, err error) {
 		return nil, err
 	}
 	s := &Server{
-		o: o, start: time.Now(), name: subjects.NodeName(o.Listen),
+		o: o, start: time.Now(), name: subjects.NodeName(o.Listen), recent: newRecent(time.Now().UnixMilli()),
 		unclean: map[ring.Partition]bool{}, inbox: newInbox(), asks: make(chan ring.Change, 2*ring.MaxPartitions), scans: make(chan struct{}, 4),
 	}
 	s.log = o.Log.With("node", s.name)

@@ -54,8 +54,27 @@ type Record struct {
 	Value   []byte
 	Flags   uint32  // the client's
 	Expiry  int64   // Unix seconds; 0: never
-	Bits    uint32  // the meta protocol's marks (stale, win token sent); 0 so far
+	Bits    uint32  // MarkStale, MarkSent
 	Version Version // of the entry that made it
+	Token   uint64  // an explicit CAS token; 0: the version's
+}
+
+// Marks of a value, for clients that make values anew before they are gone
+// (memcached's meta commands).
+const (
+	MarkStale uint32 = 1 << iota // the value is out of date; somebody should make it anew
+	MarkSent                     // a client was told that it is to do so
+	MarkWon                      // only in entries and answers: this operation was the one that was told
+)
+
+// CAS is the token by which a client names this value.
+func (r *Record) CAS() uint64 { return token(r.Token, r.Version) }
+
+func token(explicit uint64, v Version) uint64 {
+	if explicit != 0 {
+		return explicit
+	}
+	return v.CAS()
 }
 
 // Size is what the record weighs in memory and on the wire, about, in bytes.
@@ -66,10 +85,10 @@ type EntryKind uint8
 
 const (
 	EntryNoop   EntryKind = iota // nothing; it only takes a place in the log
-	EntryPut                     // Key gets Value, Flags, Expiry, Bits
+	EntryPut                     // Key gets Value, Flags, Expiry, Bits, Token
 	EntryDelete                  // Key is gone
 	EntryFlush                   // every key of the partition is gone
-	EntryAnswer                  // no key changes; the answer of Op is recorded
+	EntryAnswer                  // no key changes; the answer of Op is recorded, with the value that it tells of
 )
 
 // Returns says what an answer tells beside its status.
@@ -78,7 +97,7 @@ type Returns uint8
 const (
 	ReturnsNothing Returns = iota
 	ReturnsValue           // Value, Flags and Expiry of the entry
-	ReturnsCounter         // Value without the spaces that keep its length
+	ReturnsCounter         // Value without the spaces that keep its length, and Expiry
 )
 
 // Entry is one element of a partition's log: the result of an operation, never
@@ -93,22 +112,29 @@ type Entry struct {
 	Key       []byte
 	Value     []byte
 	Flags     uint32
-	Expiry    int64 // Unix seconds; 0: never
-	Bits      uint32
+	Expiry    int64  // Unix seconds; 0: never
+	Bits      uint32 // the marks, MarkWon among them
 	Clock     int64  // the primary's clock when it made the entry, Unix milliseconds
 	Answer    Status // what the client is told once this has committed
 	Returns   Returns
+	Token     uint64 // an explicit CAS token; 0: the version's
 	// Raw is the entry as encoded; Encode and Decode set it, and let Key and
 	// Value alias it, so that nothing else of a message is kept alive.
 	Raw []byte
 }
 
-const entryFields = 18
+const entryFields = 19
 
 // Record is what the entry puts.
 func (e *Entry) Record() Record {
-	return Record{Key: e.Key, Value: e.Value, Flags: e.Flags, Expiry: e.Expiry, Bits: e.Bits, Version: e.Version}
+	return Record{
+		Key: e.Key, Value: e.Value, Flags: e.Flags, Expiry: e.Expiry, Bits: e.Bits &^ MarkWon,
+		Version: e.Version, Token: e.Token,
+	}
 }
+
+// CAS is the token that the entry's value has, and that its answer tells.
+func (e *Entry) CAS() uint64 { return token(e.Token, e.Version) }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -136,6 +162,7 @@ func (e *Entry) Encode(b []byte) []byte {
 	b = appendInt(b, e.Clock)
 	b = appendUint(b, uint64(e.Answer))
 	b = appendUint(b, uint64(e.Returns))
+	b = appendUint(b, e.Token)
 	sum := crc32.Checksum(b[start:], castagnoli)
 	b = append(b, 0xce, byte(sum>>24), byte(sum>>16), byte(sum>>8), byte(sum))
 	e.Raw = b[start:len(b):len(b)]
@@ -164,6 +191,7 @@ func (e *Entry) Decode(b []byte) (rest []byte, err error) {
 	e.Clock = r.int()
 	e.Answer = Status(r.uint())
 	e.Returns = Returns(r.uint())
+	e.Token = r.uint()
 	if r.fail {
 		return nil, ErrMalformed
 	}
@@ -190,6 +218,7 @@ const (
 	VerbDecr
 	VerbTouch // new expiry; the answer carries the value (gat)
 	VerbFlush // empties the partition; Key is empty
+	VerbFetch // a read that may change marks and expiry, or make the value (mg with N, R or T)
 )
 
 // Read asks for a key's value. Answered by Reply: StatusOK or StatusNotFound,
@@ -228,22 +257,36 @@ type Write struct {
 	Value     []byte
 	Flags     uint32
 	Exptime   int64  // as the client gave it: relative, absolute, negative, 0
-	Cas       uint64 // 0: no condition
+	Cas       uint64 // 0: no condition; otherwise only if the value's token is that
 	Delta     uint64 // of incr and decr
 	Options   uint32 // the Option bits
 	Initial   uint64 // with OptionVivify: what incr and decr store when there is no value
 	MaxItem   uint32 // largest value that append and prepend may make; 0: DefaultMaxItem
+	Token     uint64 // with OptionToken: the CAS token of the value that is made
+	Vivify    int64  // with OptionVivify: the exptime of a value that is made because there was none
+	Recache   int64  // with OptionRecache: an exptime
 }
 
 // Options of a Write.
 const (
-	OptionVivify uint32 = 1 << iota // incr, decr: make the value when there is none
-	OptionEarly                     // answer before the replicas have it (-As, -Ad); no acknowledgement
+	// OptionVivify: where there is no value, incr and decr make one of Initial,
+	// append and prepend of Value, and fetch an empty one that its client is told
+	// to fill (MarkWon).
+	OptionVivify uint32 = 1 << iota
+	OptionEarly         // answer before the replicas have it (-As, -Ad); no acknowledgement
+	OptionToken         // the value that is made has Token
+	// OptionStale: a set whose Cas is older than the value's token stores all the
+	// same, and marks the value stale; a delete leaves the value, marked stale, for
+	// the next fetch to win.
+	OptionStale
+	OptionEmpty   // delete: the key stays, with an empty value and its token
+	OptionTouch   // fetch, incr, decr, and delete with OptionStale: a value that is there gets Exptime
+	OptionRecache // fetch: win if the value's time is over before Recache
 )
 
 // Append appends the message in its wire form.
 func (m *Write) Append(b []byte) []byte {
-	b = appendArray(b, 16)
+	b = appendArray(b, 19)
 	b = appendUint(b, uint64(m.Partition))
 	b = appendUint(b, uint64(m.Epoch))
 	b = appendUint(b, uint64(m.Op.Boot))
@@ -259,13 +302,16 @@ func (m *Write) Append(b []byte) []byte {
 	b = appendUint(b, m.Delta)
 	b = appendUint(b, uint64(m.Options))
 	b = appendUint(b, m.Initial)
-	return appendUint(b, uint64(m.MaxItem))
+	b = appendUint(b, uint64(m.MaxItem))
+	b = appendUint(b, m.Token)
+	b = appendInt(b, m.Vivify)
+	return appendInt(b, m.Recache)
 }
 
 // Decode reads what Append wrote; byte strings alias b.
 func (m *Write) Decode(b []byte) error {
 	r := reader{b: b}
-	more := r.fields(16)
+	more := r.fields(19)
 	m.Partition, m.Epoch = ring.Partition(r.uint()), ring.Epoch(r.uint())
 	m.Op = OpID{ring.BootID(r.uint()), r.uint(), r.uint()}
 	m.Attempt = uint32(r.uint())
@@ -277,37 +323,50 @@ func (m *Write) Decode(b []byte) error {
 	m.Options = uint32(r.uint())
 	m.Initial = r.uint()
 	m.MaxItem = uint32(r.uint())
+	m.Token = r.uint()
+	m.Vivify, m.Recache = r.int(), r.int()
 	return r.end(more)
 }
 
 // Reply answers Read and Write.
 type Reply struct {
 	Status Status
-	Value  []byte // of a read, touch; the digits of a counter
+	Value  []byte // of a read, fetch, touch; the digits of a counter
 	Flags  uint32
 	Cas    uint64
 	Expiry int64 // Unix seconds; 0: never
 	// Epoch is the answerer's own epoch of the partition: with StatusNotPrimary
 	// it tells whose ring is older.
 	Epoch ring.Epoch
+	Marks uint32 // the value's, and MarkWon
+	Size  uint32 // bytes of the value that the key has now
+	// Idle and Hit are what the primary remembers of the key: the seconds since it
+	// was last read or written, and whether it was read since it was written.
+	Idle uint32
+	Hit  bool
 }
 
 // Append appends the message in its wire form.
 func (m *Reply) Append(b []byte) []byte {
-	b = appendArray(b, 6)
+	b = appendArray(b, 10)
 	b = appendUint(b, uint64(m.Status))
 	b = appendBytes(b, m.Value)
 	b = appendUint(b, uint64(m.Flags))
 	b = appendUint(b, m.Cas)
 	b = appendInt(b, m.Expiry)
-	return appendUint(b, uint64(m.Epoch))
+	b = appendUint(b, uint64(m.Epoch))
+	b = appendUint(b, uint64(m.Marks))
+	b = appendUint(b, uint64(m.Size))
+	b = appendUint(b, uint64(m.Idle))
+	return appendBool(b, m.Hit)
 }
 
 // Decode reads what Append wrote; Value aliases b.
 func (m *Reply) Decode(b []byte) error {
 	r := reader{b: b}
-	more := r.fields(6)
+	more := r.fields(10)
 	m.Status, m.Value = Status(r.uint()), r.bytes()
 	m.Flags, m.Cas, m.Expiry, m.Epoch = uint32(r.uint()), r.uint(), r.int(), ring.Epoch(r.uint())
+	m.Marks, m.Size, m.Idle, m.Hit = uint32(r.uint()), uint32(r.uint()), uint32(r.uint()), r.bool()
 	return r.end(more)
 }

@@ -12,6 +12,14 @@
 //	primary ── Reply ──▶ gateway         kumodata.<cluster>.gw.<boot>.reply…
 //	gateway ── STORED ──▶ client
 //
+// # One value made anew, by one of many clients
+//
+//	client ── mg N30 ──▶ gateway         of a key that has no value, or a stale one, or one that is soon over
+//	gateway ── Write ──▶ primary         VerbFetch with OptionVivify
+//	primary                              no value: an Entry with an empty one, MarkSent, and MarkWon for this operation
+//	gateway ── … W ──▶ client            which makes the value, while others are told MarkSent (Z) and wait
+//	client ── ms C<token> ──▶ gateway    and stores it under the token that it was told; that takes the marks away
+//
 // # One change of the ring, from a missed heartbeat to the gateways
 //
 //	server ── Heartbeat ──▶ managers     kumo.<cluster>.heartbeat.<node>; then silence, or a closed proof connection

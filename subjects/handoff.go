@@ -48,7 +48,7 @@ func (m *Range) Decode(b []byte) error {
 	return r.end(more)
 }
 
-const recordFields = 7
+const recordFields = 8
 
 func (m *Record) append(b []byte) []byte {
 	b = appendArray(b, recordFields)
@@ -57,7 +57,8 @@ func (m *Record) append(b []byte) []byte {
 	b = appendUint(b, uint64(m.Flags))
 	b = appendInt(b, m.Expiry)
 	b = appendUint(b, uint64(m.Bits))
-	return appendVersion(b, m.Version)
+	b = appendVersion(b, m.Version)
+	return appendUint(b, m.Token)
 }
 
 func (m *Record) read(r *reader) {
@@ -67,7 +68,7 @@ func (m *Record) read(r *reader) {
 	}
 	m.Key, m.Value = r.bytes(), r.bytes()
 	m.Flags, m.Expiry, m.Bits = uint32(r.uint()), r.int(), uint32(r.uint())
-	m.Version = r.version()
+	m.Version, m.Token = r.version(), r.uint()
 }
 
 // RangeReply tells how far a learner's copy reaches. Cursor is the first key

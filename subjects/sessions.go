@@ -37,16 +37,22 @@ type Recorded struct {
 	Value   []byte  // with the flags and expiry, if the answer carries a value
 	Flags   uint32
 	Expiry  int64
+	Marks   uint32
+	Token   uint64 // the value's explicit CAS token; 0: the version's
+	Size    uint32 // bytes of the value that the key had then
 }
+
+// CAS is the token that the operation was told.
+func (a *Recorded) CAS() uint64 { return token(a.Token, a.Version) }
 
 // Recorded is the answer of the operation that made the entry.
 func (e *Entry) Recorded() Recorded {
-	a := Recorded{Status: e.Answer, Version: e.Version}
+	a := Recorded{Status: e.Answer, Version: e.Version, Marks: e.Bits, Token: e.Token, Size: uint32(len(e.Value))}
 	switch e.Returns {
 	case ReturnsValue:
 		a.Value, a.Flags, a.Expiry = e.Value, e.Flags, e.Expiry
 	case ReturnsCounter:
-		a.Value = bytes.TrimRight(e.Value, " ")
+		a.Value, a.Expiry = bytes.TrimRight(e.Value, " "), e.Expiry
 	}
 	return a
 }
@@ -173,13 +179,16 @@ func (s *Sessions) Append(b []byte) []byte {
 		b = appendArray32(b, len(g.answers))
 		for _, n := range slices.Sorted(maps.Keys(g.answers)) {
 			a := g.answers[n]
-			b = appendArray(b, 7)
+			b = appendArray(b, 10)
 			b = appendUint(b, n)
 			b = appendUint(b, uint64(a.Status))
 			b = appendVersion(b, a.Version)
 			b = appendBytes(b, a.Value)
 			b = appendUint(b, uint64(a.Flags))
 			b = appendInt(b, a.Expiry)
+			b = appendUint(b, uint64(a.Marks))
+			b = appendUint(b, a.Token)
+			b = appendUint(b, uint64(a.Size))
 		}
 	}
 	b = appendInt(b, s.age)
@@ -206,9 +215,12 @@ func (s *Sessions) Decode(b []byte) error {
 		}
 		g.answers = make(map[uint64]Recorded, k)
 		for range k {
-			rest := r.fields(7)
+			rest := r.fields(10)
 			at := r.uint()
-			g.answers[at] = Recorded{Status(r.uint()), r.version(), r.bytes(), uint32(r.uint()), r.int()}
+			g.answers[at] = Recorded{
+				Status: Status(r.uint()), Version: r.version(), Value: r.bytes(), Flags: uint32(r.uint()), Expiry: r.int(),
+				Marks: uint32(r.uint()), Token: r.uint(), Size: uint32(r.uint()),
+			}
 			r.skip(rest, 0)
 		}
 		r.skip(extra, 0)

@@ -2,8 +2,10 @@ package subjects_test
 
 import (
 	"bytes"
+	"reflect"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
 	"github.com/etolabo/kumofs/subjects"
@@ -90,6 +92,31 @@ func TestSessionsMergeKeepsTheYounger(t *testing.T) {
 				if past(&whole, boot, n) == subjects.PastDone && past(&learner, boot, n) != subjects.PastDone {
 					t.Fatalf("operation %d of %d is forgotten by who merged (begun at %d, sent at %d)", n, boot, begun, sent)
 				}
+			}
+		}
+	})
+}
+
+// What is told to a repeat goes with the sessions to another copy, all of it.
+func TestSessionsCarryAnswers(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var s, copied subjects.Sessions
+		var all []*subjects.Entry
+		for n := range uint64(4) {
+			e := new(subjects.Entry)
+			fill(t, reflect.ValueOf(e).Elem())
+			e.Op, e.Clock = subjects.OpID{Boot: 1, N: n + 1, Lowest: 1}, 0
+			e.Returns %= subjects.ReturnsCounter + 1
+			s.Fold(e)
+			all = append(all, e)
+		}
+		if err := copied.Decode(s.Append(nil)); err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range all {
+			got, known := copied.Lookup(e.Op)
+			if d := cmp.Diff(e.Recorded(), got, equal); d != "" || known != subjects.PastDone {
+				t.Fatal(known, d)
 			}
 		}
 	})

@@ -238,7 +238,7 @@ func TestEntryAliasesOnlyItself(t *testing.T) {
 }
 
 // expansion is how many bytes a decoder may allocate for each byte that it was
-// given: the smallest record takes 88 bytes of memory.
+// given: the smallest record takes 96 bytes of memory.
 const expansion = 128
 
 // A message that says it holds more than it does must not be believed.

@@ -1,9 +1,6 @@
 package replica
 
 import (
-	"bytes"
-	"strconv"
-
 	"github.com/etolabo/kumofs/subjects"
 	"github.com/etolabo/kumofs/subjects/ring"
 )
@@ -26,8 +23,7 @@ func (r *Replica) propose(ev *Propose) {
 	}
 	clock := max(ev.Clock, r.Clock())
 	if w.Verb == subjects.VerbFlush {
-		e := &subjects.Entry{Kind: subjects.EntryFlush}
-		l.prepare(r, ev.ID, e, subjects.Reply{Status: subjects.StatusOK}, clock, w)
+		l.prepare(r, ev.ID, &subjects.Entry{Kind: subjects.EntryFlush, Answer: subjects.StatusOK}, clock, w)
 		return
 	}
 	cur, found, open, err := r.newest(w.Key)
@@ -39,24 +35,23 @@ func (r *Replica) propose(ev *Propose) {
 		found = true
 	}
 	expired := found && over(cur.Expiry, clock)
-	e, reply := judge(w, cur, found && !expired, clock)
+	e := judge(w, cur, found && !expired, clock)
+	reply := told(e.Recorded(), l.epoch)
 	switch {
-	case e != nil:
-		l.prepare(r, ev.ID, e, reply, clock, w)
+	case e.Kind != subjects.EntryAnswer:
+		l.prepare(r, ev.ID, e, clock, w)
 	case expired:
 		// The failing answer depends on the key's end, which is logged first.
-		e = &subjects.Entry{Kind: subjects.EntryDelete, Key: w.Key}
-		l.prepare(r, ev.ID, e, reply, clock, w)
+		e.Kind = subjects.EntryDelete
+		l.prepare(r, ev.ID, e, clock, w)
 	case w.Attempt > 1 && w.Op.Boot != 0:
 		// An attempt that is late must find what this one was told.
-		e = &subjects.Entry{Kind: subjects.EntryAnswer, Key: w.Key}
-		l.prepare(r, ev.ID, e, reply, clock, w)
+		l.prepare(r, ev.ID, e, clock, w)
 	case open:
 		l.wait(r, ev.ID, reply)
 	case !l.reads(r):
 		r.answer(ev.ID, subjects.StatusRetry)
 	case r.o.Confirm:
-		reply.Epoch = l.epoch
 		r.confirm(&Confirm{ID: ev.ID, Epoch: l.epoch, Reply: reply, Now: r.now})
 	default:
 		r.emit(Reply{ID: ev.ID, Reply: reply, Until: l.leased()})
@@ -84,11 +79,12 @@ func (r *Replica) repeated(ev *Propose) bool {
 	return past != subjects.PastUnknown
 }
 
-// told is the answer that was recorded.
+// told is the answer to an operation that was recorded, the same to its first
+// attempt as to any other.
 func told(a subjects.Recorded, e ring.Epoch) subjects.Reply {
-	rep := subjects.Reply{Status: a.Status, Value: a.Value, Flags: a.Flags, Expiry: a.Expiry, Epoch: e}
+	rep := subjects.Reply{Status: a.Status, Value: a.Value, Flags: a.Flags, Expiry: a.Expiry, Epoch: e, Marks: a.Marks, Size: a.Size}
 	if a.Status == subjects.StatusOK {
-		rep.Cas = a.Version.CAS()
+		rep.Cas = a.CAS()
 	}
 	return rep
 }
@@ -112,8 +108,8 @@ func (r *Replica) expire(ev *Expire) {
 	case err != nil:
 		r.answer(ev.ID, r.unreadable())
 	case found && over(cur.Expiry, clock):
-		e := &subjects.Entry{Kind: subjects.EntryDelete, Key: ev.Key}
-		l.prepare(r, ev.ID, e, gone, clock, &subjects.Write{})
+		e := &subjects.Entry{Kind: subjects.EntryDelete, Key: ev.Key, Answer: gone.Status}
+		l.prepare(r, ev.ID, e, clock, &subjects.Write{})
 	case !found && open:
 		l.wait(r, ev.ID, gone)
 	default:
@@ -141,7 +137,13 @@ func (r *Replica) newest(key []byte) (rec subjects.Record, found, open bool, err
 // blind reports whether the result of a write does not depend on the value that
 // there was, so that it mends a record that cannot be read.
 func blind(w *subjects.Write) bool {
-	return w.Cas == 0 && (w.Verb == subjects.VerbSet || w.Verb == subjects.VerbDelete)
+	switch w.Verb {
+	case subjects.VerbSet:
+		return w.Cas == 0
+	case subjects.VerbDelete:
+		return w.Cas == 0 && w.Options&(subjects.OptionStale|subjects.OptionEmpty) == 0
+	}
+	return false
 }
 
 // unreadable is the answer where a stored record is damaged: another copy may
@@ -153,154 +155,18 @@ func (r *Replica) unreadable() subjects.Status {
 	return subjects.StatusCorrupt
 }
 
-// prepare makes e the newest entry of the log. The reply waits for its commit.
-func (l *lead) prepare(r *Replica, id uint64, e *subjects.Entry, reply subjects.Reply, clock int64, w *subjects.Write) {
+// prepare makes e the newest entry of the log. Its answer waits for its commit.
+func (l *lead) prepare(r *Replica, id uint64, e *subjects.Entry, clock int64, w *subjects.Write) {
 	e.Partition, e.Prev = r.p, r.tail
 	e.Version = subjects.Version{Epoch: l.epoch, Seq: r.tail.Seq + 1}
-	e.Op, e.Clock, e.Answer, e.Returns = w.Op, clock, reply.Status, returns(w.Verb, reply.Status)
+	e.Op, e.Clock = w.Op, clock
 	e.Encode(make([]byte, 0, len(e.Key)+len(e.Value)+128))
 	r.append(e)
 	l.prepared(e)
-	if reply.Status == subjects.StatusOK {
-		reply.Cas = e.Version.CAS()
-	}
-	reply.Epoch = l.epoch
+	reply := told(e.Recorded(), l.epoch)
 	if w.Options&subjects.OptionEarly != 0 {
 		r.emit(Reply{ID: id, Reply: reply})
 		return
 	}
 	l.ops = append(l.ops, op{id, e.Version.Seq, reply})
 }
-
-// returns says what the answer to a repeat must carry.
-func returns(v subjects.Verb, s subjects.Status) subjects.Returns {
-	switch {
-	case s != subjects.StatusOK:
-		return subjects.ReturnsNothing
-	case v == subjects.VerbTouch:
-		return subjects.ReturnsValue
-	case v == subjects.VerbIncr || v == subjects.VerbDecr:
-		return subjects.ReturnsCounter
-	}
-	return subjects.ReturnsNothing
-}
-
-// judge returns the entry that a write makes, or nil when it fails, and its
-// answer. It is memcached's table of outcomes; cur is the value there is.
-func judge(w *subjects.Write, cur subjects.Record, found bool, clock int64) (*subjects.Entry, subjects.Reply) {
-	if s := condition(w, cur, found); s != 0 {
-		return nil, subjects.Reply{Status: s}
-	}
-	put := &subjects.Entry{Kind: subjects.EntryPut, Key: w.Key, Value: w.Value, Flags: w.Flags, Expiry: Absolute(w.Exptime, clock)}
-	ok := subjects.Reply{Status: subjects.StatusOK}
-	switch w.Verb {
-	case subjects.VerbSet, subjects.VerbAdd, subjects.VerbReplace:
-	case subjects.VerbAppend, subjects.VerbPrepend:
-		limit := int(w.MaxItem)
-		if limit == 0 {
-			limit = subjects.DefaultMaxItem
-		}
-		if len(cur.Value)+len(w.Value) > limit {
-			return nil, subjects.Reply{Status: subjects.StatusTooLarge}
-		}
-		a, b := cur.Value, w.Value
-		if w.Verb == subjects.VerbPrepend {
-			a, b = b, a
-		}
-		put.Value = append(append(make([]byte, 0, len(a)+len(b)), a...), b...)
-		put.Flags, put.Expiry = cur.Flags, cur.Expiry
-	case subjects.VerbDelete:
-		return &subjects.Entry{Kind: subjects.EntryDelete, Key: w.Key}, ok
-	case subjects.VerbIncr, subjects.VerbDecr:
-		return count(w, cur, found, put)
-	case subjects.VerbTouch:
-		put.Value, put.Flags = cur.Value, cur.Flags
-		ok.Value, ok.Flags, ok.Expiry = cur.Value, cur.Flags, put.Expiry
-	default:
-		return nil, subjects.Reply{Status: subjects.StatusBad}
-	}
-	if put.Expiry < 0 { // over already
-		put.Kind, put.Expiry = subjects.EntryDelete, 0
-	}
-	return put, ok
-}
-
-// condition returns why a write does not apply, or 0.
-func condition(w *subjects.Write, cur subjects.Record, found bool) subjects.Status {
-	if !found {
-		switch w.Verb {
-		case subjects.VerbReplace, subjects.VerbAppend, subjects.VerbPrepend:
-			return subjects.StatusNotStored
-		case subjects.VerbDelete, subjects.VerbTouch:
-			return subjects.StatusNotFound
-		case subjects.VerbIncr, subjects.VerbDecr:
-			if w.Options&subjects.OptionVivify == 0 {
-				return subjects.StatusNotFound
-			}
-		}
-		if w.Cas != 0 {
-			return subjects.StatusNotFound
-		}
-		return 0
-	}
-	if w.Verb == subjects.VerbAdd {
-		return subjects.StatusNotStored
-	}
-	if w.Cas != 0 && w.Cas != cur.Version.CAS() {
-		return subjects.StatusExists
-	}
-	return 0
-}
-
-// count increments or decrements. A counter keeps its length: one that gets
-// shorter is padded with spaces, as in memcached.
-func count(w *subjects.Write, cur subjects.Record, found bool, put *subjects.Entry) (*subjects.Entry, subjects.Reply) {
-	v := w.Initial
-	if found {
-		n, ok := subjects.ParseUint(cur.Value)
-		switch {
-		case !ok:
-			return nil, subjects.Reply{Status: subjects.StatusNonNumeric}
-		case w.Verb == subjects.VerbIncr:
-			v = n + w.Delta // wraps at 2^64
-		case n < w.Delta:
-			v = 0
-		default:
-			v = n - w.Delta
-		}
-		put.Flags, put.Expiry = cur.Flags, cur.Expiry
-	}
-	digits := strconv.AppendUint(make([]byte, 0, 20), v, 10)
-	put.Value = digits
-	if pad := len(cur.Value) - len(digits); found && pad > 0 {
-		put.Value = append(bytes.Clone(digits), bytes.Repeat([]byte{' '}, pad)...)
-	}
-	return put, subjects.Reply{Status: subjects.StatusOK, Value: digits}
-}
-
-// monthSeconds divides relative from absolute expiry times, as in memcached.
-const monthSeconds = 60 * 60 * 24 * 30
-
-// Absolute turns a client's expiry time into Unix seconds: 0 is never, up to 30
-// days is from now, more is absolute, and -1 means that it is over already. An
-// absolute time in the past is over too. The clock is in Unix milliseconds.
-func Absolute(exptime, clock int64) int64 {
-	switch {
-	case exptime == 0:
-		return 0
-	case exptime < 0:
-		return -1
-	case exptime <= monthSeconds:
-		return clock/1000 + exptime
-	case exptime <= clock/1000:
-		return -1
-	}
-	return exptime
-}
-
-// over reports whether a time of expiry has come.
-func over(expiry, clock int64) bool { return expiry != 0 && expiry <= clock/1000 }
-
-// Expired reports whether a record's time is over at a clock in Unix
-// milliseconds.
-func Expired(rec *subjects.Record, clock int64) bool { return over(rec.Expiry, clock) }

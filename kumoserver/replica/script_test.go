@@ -234,7 +234,11 @@ func (s *script) clock() int64 {
 var verbs = map[string]subjects.Verb{
 	"set": subjects.VerbSet, "add": subjects.VerbAdd, "replace": subjects.VerbReplace, "append": subjects.VerbAppend,
 	"delete": subjects.VerbDelete, "incr": subjects.VerbIncr, "decr": subjects.VerbDecr, "touch": subjects.VerbTouch, "flush": subjects.VerbFlush,
+	"fetch": subjects.VerbFetch,
 }
+
+// options are written with a + before them, for a word of the same name is a verb.
+var options = map[string]uint32{"+vivify": subjects.OptionVivify, "+stale": subjects.OptionStale, "+touch": subjects.OptionTouch, "+token": subjects.OptionToken}
 
 func (s *script) propose() *replica.Propose {
 	a := s.args
@@ -243,11 +247,13 @@ func (s *script) propose() *replica.Propose {
 		Op:      subjects.OpID{Boot: ring.BootID(a.number("gateway")), N: a.number("n"), Lowest: a.number("lowest")},
 		Attempt: uint32(a.number("attempt")),
 		Exptime: int64(a.number("exptime")), Delta: a.number("delta"), Epoch: ring.Epoch(a.number("e")),
+		Vivify: int64(a.number("vivify")), Token: a.number("token"),
 	}
 	for _, word := range a.words {
 		if v, ok := verbs[word]; ok {
 			w.Verb = v
 		}
+		w.Options |= options[word]
 	}
 	return &replica.Propose{ID: a.number("id"), Write: w, Now: s.now, Clock: s.clock()}
 }

@@ -41,9 +41,9 @@ func metaKey(p ring.Partition) []byte {
 }
 
 // A stored value: CRC-32C over the bbolt key and all that follows (4 bytes),
-// epoch (4), seq (8), flags (4), bits (4), expiry (8), value. Numbers are
-// little-endian.
-const valueHead = 32
+// epoch (4), seq (8), flags (4), bits (4), expiry (8), token (8), value. Numbers
+// are little-endian.
+const valueHead = 40
 
 func appendValue(b, key []byte, v *value) []byte {
 	at := len(b)
@@ -53,6 +53,7 @@ func appendValue(b, key []byte, v *value) []byte {
 	b = binary.LittleEndian.AppendUint32(b, v.flags)
 	b = binary.LittleEndian.AppendUint32(b, v.bits)
 	b = binary.LittleEndian.AppendUint64(b, uint64(v.expiry))
+	b = binary.LittleEndian.AppendUint64(b, v.token)
 	b = append(b, v.data...)
 	binary.LittleEndian.PutUint32(b[at:], valueSum(key, b[at:]))
 	return b
@@ -77,6 +78,7 @@ func readValue(dataKey, val []byte) (subjects.Record, error) {
 		Flags:  binary.LittleEndian.Uint32(val[16:]),
 		Bits:   binary.LittleEndian.Uint32(val[20:]),
 		Expiry: int64(binary.LittleEndian.Uint64(val[24:])),
+		Token:  binary.LittleEndian.Uint64(val[32:]),
 	}, nil
 }
 

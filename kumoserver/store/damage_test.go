@@ -260,7 +260,7 @@ func TestAdopt(t *testing.T) {
 			if err := s.Reset(2, 1, m.tail); err != nil {
 				t.Fatal(err)
 			}
-			r := &subjects.Range{Header: subjects.Header{Partition: 2}, To: []byte("m"), Through: 7, Records: []subjects.Record{{Key: []byte("kept"), Value: []byte("v")}}}
+			r := &subjects.Range{Header: subjects.Header{Partition: 2}, To: []byte("m"), Through: 7, Records: []subjects.Record{{Key: []byte("kept"), Value: []byte("v"), Token: aToken}}}
 			if err := s.Range(2, r); err != nil {
 				t.Fatal(err)
 			}
@@ -370,7 +370,7 @@ func giveBack(t *testing.T, s *Store) {
 	if err := s.Reset(2, 6, subjects.Version{Epoch: 1, Seq: 400}); err != nil {
 		t.Fatal(err)
 	}
-	r := &subjects.Range{Header: subjects.Header{Partition: 2}, Last: true, Through: 400, Records: []subjects.Record{{Key: []byte("a"), Value: []byte("b")}}}
+	r := &subjects.Range{Header: subjects.Header{Partition: 2}, Last: true, Through: 400, Records: []subjects.Record{{Key: []byte("a"), Value: []byte("b"), Token: aToken}}}
 	if err := s.Range(2, r); err != nil {
 		t.Fatal(err)
 	}

@@ -103,6 +103,9 @@ func flush(t testing.TB, s *Store) {
 	}
 }
 
+// aToken is the CAS token of every value that the tests make.
+const aToken = 12
+
 // log makes the entries of one partition, each behind the last.
 type maker struct {
 	p    ring.Partition
@@ -113,7 +116,7 @@ type maker struct {
 func (m *maker) entry(kind subjects.EntryKind, key, value string) *subjects.Entry {
 	e := &subjects.Entry{
 		Partition: m.p, Version: subjects.Version{Epoch: m.e, Seq: m.tail.Seq + 1}, Prev: m.tail,
-		Kind: kind, Key: []byte(key), Value: []byte(value), Flags: 7, Expiry: 11, Bits: 1,
+		Kind: kind, Key: []byte(key), Value: []byte(value), Flags: 7, Expiry: 11, Bits: subjects.MarkStale | subjects.MarkWon, Token: aToken,
 	}
 	m.tail = e.Version
 	return encoded(e)
@@ -144,6 +147,9 @@ func want(t testing.TB, s *Store, p ring.Partition, key, value string) {
 	}
 	if found != (value != "") || string(rec.Value) != value {
 		t.Fatalf("get %d/%s: %q, %v; want %q", p, key, rec.Value, found, value)
+	}
+	if found && (rec.Token != aToken || rec.CAS() != aToken) {
+		t.Fatalf("get %d/%s: token %d, want %d", p, key, rec.Token, aToken)
 	}
 }
 

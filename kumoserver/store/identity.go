@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	format       = 1
+	format       = 2 // 2: values have tokens of their own
 	lockName     = "LOCK"
 	identityName = "store.json"
 	runName      = "run.json"

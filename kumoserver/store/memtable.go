@@ -24,11 +24,19 @@ type value struct {
 	flags   uint32
 	bits    uint32
 	expiry  int64
+	token   uint64
 	gone    bool // a delete
 }
 
 func (v *value) record(key []byte) subjects.Record {
-	return subjects.Record{Key: key, Value: v.data, Flags: v.flags, Expiry: v.expiry, Bits: v.bits, Version: v.version}
+	return subjects.Record{
+		Key: key, Value: v.data, Flags: v.flags, Expiry: v.expiry, Bits: v.bits, Version: v.version, Token: v.token,
+	}
+}
+
+// newValue is what a record puts.
+func newValue(r *subjects.Record) *value {
+	return &value{data: r.Value, version: r.Version, flags: r.Flags, bits: r.Bits, expiry: r.Expiry, token: r.Token}
 }
 
 // mask voids what bbolt holds in a range of a partition; the values there are

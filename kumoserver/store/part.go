@@ -233,7 +233,8 @@ func (p *part) effect(e *subjects.Entry, from, to []byte, last bool) {
 		}
 		v := &value{version: e.Version, gone: true}
 		if e.Kind == subjects.EntryPut {
-			v = &value{data: e.Value, version: e.Version, flags: e.Flags, bits: e.Bits, expiry: e.Expiry}
+			rec := e.Record()
+			v = newValue(&rec)
 		}
 		p.mem.set(e.Key, v)
 	}
@@ -267,7 +268,7 @@ func (p *part) takeRange(m *subjects.Range, sessions *subjects.Sessions, after [
 	}
 	for i := range m.Records {
 		r := &m.Records[i]
-		p.mem.set(r.Key, &value{data: r.Value, version: r.Version, flags: r.Flags, bits: r.Bits, expiry: r.Expiry})
+		p.mem.set(r.Key, newValue(r))
 		p.extra += int64(len(r.Key)+len(r.Value)) + entryWeight
 	}
 	switch {

@@ -78,7 +78,7 @@ func TestVersionsAndAttributes(t *testing.T) {
 	check := func() {
 		t.Helper()
 		got, _, err := s.Get(1, []byte("a"))
-		w := subjects.Record{Key: []byte("a"), Value: []byte("x"), Flags: 7, Expiry: 11, Bits: 1, Version: subjects.Version{Epoch: 5, Seq: 1}}
+		w := subjects.Record{Key: []byte("a"), Value: []byte("x"), Flags: 7, Expiry: 11, Bits: subjects.MarkStale, Token: 12, Version: subjects.Version{Epoch: 5, Seq: 1}}
 		if d := cmp.Diff(w, got); d != "" || err != nil {
 			t.Fatal(d, err)
 		}
@@ -225,7 +225,7 @@ func TestStream(t *testing.T) {
 	s.Commit(2, 51)
 	want(t, s, 2, "k5", "")
 	rec := func(k, v string) subjects.Record {
-		return subjects.Record{Key: []byte(k), Value: []byte(v), Version: subjects.Version{Epoch: 3, Seq: 7}}
+		return subjects.Record{Key: []byte(k), Value: []byte(v), Version: subjects.Version{Epoch: 3, Seq: 7}, Token: aToken}
 	}
 	first := &subjects.Range{Header: subjects.Header{Partition: 2, Epoch: 4}, To: []byte("k6"), Through: 50, Records: []subjects.Record{rec("k1", "a"), rec("k5", "b")}}
 	bad := *first

@@ -43,10 +43,13 @@ func (p Process) Zero() bool { return p == Process{} }
 
 func (p Process) String() string { return p.Store.String() + "/" + p.Boot.String() }
 
+// Hash is the XXH64 of a key.
+func Hash(key []byte) uint64 { return xxhash.Sum64(key) }
+
 // Of returns the partition of a key among n, a power of two: the low bits of
-// its XXH64.
+// its Hash.
 func Of(key []byte, n int) Partition {
-	return Partition(xxhash.Sum64(key) & uint64(n-1))
+	return Partition(Hash(key) & uint64(n-1))
 }
 
 func (id NodeID) String() string    { return hex(uint64(id)) }

@@ -110,7 +110,7 @@ func (v value) after(o *Op) (answer, number string, next value) {
 	case "delete":
 		return "DELETED", "", value{newest: v.newest}
 	case "touch":
-		return "TOUCHED", "", made(v.text)
+		return "TOUCHED", "", v // its token with it
 	case "incr", "decr":
 		number, text, ok := counted(v.text, o.Verb, o.Delta)
 		if !ok {

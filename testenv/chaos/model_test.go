@@ -81,10 +81,13 @@ func TestJudge(t *testing.T) {
 		{"a cas that fails with the current token", []*chaos.Op{
 			op(1, 1, 2, "set", "a", "STORED", ""), gets(1, 3, 4, "a", 7), cas(1, 5, 6, "b", 7, "EXISTS"),
 		}, chaos.NotLinearizable},
-		{"a touched value has another token", []*chaos.Op{
+		{"a touched value keeps its token", []*chaos.Op{
 			op(1, 1, 2, "set", "a", "STORED", ""), gets(1, 3, 4, "a", 7), op(1, 5, 6, "touch", "", "TOUCHED", ""),
-			cas(1, 7, 8, "b", 7, "EXISTS"), gets(1, 9, 10, "a", 8),
+			gets(1, 7, 8, "a", 7), cas(1, 9, 10, "b", 7, "STORED"),
 		}, ""},
+		{"a touched value has another token", []*chaos.Op{
+			op(1, 1, 2, "set", "a", "STORED", ""), gets(1, 3, 4, "a", 7), op(1, 5, 6, "touch", "", "TOUCHED", ""), gets(1, 7, 8, "a", 8),
+		}, chaos.NotLinearizable},
 		{"a token of two values", []*chaos.Op{
 			op(1, 1, 2, "set", "a", "STORED", ""), gets(1, 3, 4, "a", 7), op(1, 5, 6, "set", "b", "STORED", ""), gets(1, 7, 8, "b", 7),
 		}, chaos.NotLinearizable},

@@ -44,16 +44,6 @@ type attempt struct {
 	over     bool // its gateway waits for it no more
 }
 
-// made returns the entry of the operation that has this token.
-func (op *operation) made(cas uint64) *subjects.Entry {
-	for _, e := range op.entries {
-		if e.Version.CAS() == cas {
-			return e
-		}
-	}
-	return nil
-}
-
 // client does one thing after the other.
 type client struct {
 	s      *Sim
@@ -82,10 +72,12 @@ var (
 	textVerbs = []subjects.Verb{
 		subjects.VerbSet, subjects.VerbSet, subjects.VerbAdd, subjects.VerbReplace, subjects.VerbAppend,
 		subjects.VerbPrepend, subjects.VerbDelete, subjects.VerbTouch, subjects.VerbTouch, 0, 0,
+		subjects.VerbFetch, subjects.VerbFetch, subjects.VerbFetch, subjects.VerbDelete,
 	}
 	counterVerbs = []subjects.Verb{
 		subjects.VerbSet, subjects.VerbIncr, subjects.VerbIncr, subjects.VerbIncr, subjects.VerbDecr,
 		subjects.VerbDelete, subjects.VerbAdd, subjects.VerbTouch, subjects.VerbTouch, 0, 0,
+		subjects.VerbFetch,
 	}
 )
 
@@ -108,21 +100,55 @@ func (c *client) choose() *operation {
 	}
 	w.Verb = verbs[s.rng.IntN(len(verbs))]
 	w.Flags = uint32(op.id)
-	switch w.Verb {
-	case subjects.VerbSet, subjects.VerbAdd, subjects.VerbReplace, subjects.VerbTouch:
-		if s.chance(s.prof.Expire) {
-			w.Exptime = pick[int64](s.rng, 1, 1, 2, 3, -1)
-		}
-	case subjects.VerbIncr, subjects.VerbDecr:
-		if s.chance(0.3) {
-			w.Options, w.Initial = subjects.OptionVivify, op.id
-		}
+	if w.Verb == 0 {
+		op.w = w
+		return op
 	}
-	if w.Verb != 0 && w.Verb != subjects.VerbAdd && w.Verb != subjects.VerbTouch && s.chance(0.3) {
+	w.Options = c.options(w.Verb)
+	if s.chance(s.prof.Expire) {
+		w.Exptime = pick[int64](s.rng, 1, 1, 2, 3, -1)
+		w.Vivify = pick[int64](s.rng, 1, 2, 3, -1)
+	}
+	w.Initial, w.Recache = op.id, pick[int64](s.rng, 0, 1, 2, 3, 4, -1)
+	if w.Options&subjects.OptionToken != 0 {
+		// Older and newer than all others, and never the same.
+		w.Token = pick(s.rng, op.id, 1<<63|op.id)
+	}
+	if w.Verb != subjects.VerbAdd && w.Verb != subjects.VerbTouch && w.Verb != subjects.VerbFetch && s.chance(0.3) {
 		w.Cas = c.tokens[k]
 	}
 	op.w = w
 	return op
+}
+
+// options draws the options that a verb takes.
+func (c *client) options(v subjects.Verb) (all uint32) {
+	draw := func(p float64, option uint32) {
+		if c.s.chance(p) {
+			all |= option
+		}
+	}
+	if v != subjects.VerbTouch {
+		draw(0.1, subjects.OptionToken)
+	}
+	switch v {
+	case subjects.VerbSet, subjects.VerbReplace:
+		draw(0.5, subjects.OptionStale)
+	case subjects.VerbAppend, subjects.VerbPrepend:
+		draw(0.2, subjects.OptionVivify)
+	case subjects.VerbIncr, subjects.VerbDecr:
+		draw(0.3, subjects.OptionVivify)
+		draw(0.2, subjects.OptionTouch)
+	case subjects.VerbDelete:
+		draw(0.5, subjects.OptionStale)
+		draw(0.15, subjects.OptionEmpty)
+		draw(0.2, subjects.OptionTouch)
+	case subjects.VerbFetch:
+		draw(0.5, subjects.OptionVivify)
+		draw(0.3, subjects.OptionTouch)
+		draw(0.4, subjects.OptionRecache)
+	}
+	return all
 }
 
 // serve takes a client's request at a node.
@@ -164,7 +190,7 @@ func (n *node) read(p *part, a *attempt) {
 			n.take(expiry{a, a.w.Key})
 			return
 		case found:
-			reply = subjects.Reply{Status: subjects.StatusOK, Value: rec.Value, Flags: rec.Flags, Cas: rec.Version.CAS(), Expiry: rec.Expiry}
+			reply = subjects.Reply{Status: subjects.StatusOK, Value: rec.Value, Flags: rec.Flags, Cas: rec.CAS(), Expiry: rec.Expiry, Marks: rec.Bits, Size: uint32(len(rec.Value))}
 		}
 		if !reply.Status.Routed() {
 			n.s.rep.Reads++
@@ -226,19 +252,22 @@ func (s *Sim) answer(n *node, e replica.Reply) {
 		e.Reply = subjects.Reply{Status: subjects.StatusRetry, Epoch: e.Reply.Epoch}
 	}
 	if e.Reply.Status == subjects.StatusOK && op.w.Verb != 0 {
-		s.checkAnswer(n, op, e.Reply)
+		s.checkAnswer(n, a, e.Reply)
 	}
 	s.reply(a, e.Reply)
 }
 
-// checkAnswer checks that a success has committed (R4).
-func (s *Sim) checkAnswer(n *node, op *operation, r subjects.Reply) {
-	made, log := op.made(r.Cas), s.ledger[op.p].log
-	if made == nil {
-		s.fail("node %d answers #%d with success and token %s", n.id, op.id, subjects.FromCAS(r.Cas))
+// checkAnswer checks that a success has committed (R4). A first attempt may have
+// changed nothing, which the history of its key tells.
+func (s *Sim) checkAnswer(n *node, a *attempt, r subjects.Reply) {
+	op, log := a.op, s.ledger[a.op.p].log
+	for _, e := range op.entries {
+		if v := e.Version; e.CAS() == r.Cas && v.Seq <= uint64(len(log)) && log[v.Seq-1] == e {
+			return
+		}
 	}
-	if v := made.Version; v.Seq > uint64(len(log)) || log[v.Seq-1] != made {
-		s.fail("node %d answers #%d with success, but %s has not committed", n.id, op.id, v)
+	if a.w.Attempt > 1 || !op.reads() || r.Marks&subjects.MarkWon != 0 {
+		s.fail("node %d answers #%d with success and token %s, and no such entry has committed", n.id, op.id, subjects.FromCAS(r.Cas))
 	}
 }
 
@@ -265,18 +294,18 @@ func (op *operation) slow(s *Sim) {
 }
 
 func (op *operation) String() string {
-	names := [...]string{"get", "set", "add", "replace", "append", "prepend", "delete", "incr", "decr", "touch", "flush"}
+	names := [...]string{"get", "set", "add", "replace", "append", "prepend", "delete", "incr", "decr", "touch", "flush", "fetch"}
 	name := names[op.w.Verb]
 	if op.expiry {
 		name = "expire"
 	}
 	out := "open"
 	if op.ret != 0 {
-		out = fmt.Sprintf("%s %q %s", op.reply.Status, op.reply.Value, subjects.FromCAS(op.reply.Cas))
+		out = fmt.Sprintf("%s %q %s exp %d size %d%s", op.reply.Status, op.reply.Value, subjects.FromCAS(op.reply.Cas), op.reply.Expiry, op.reply.Size, marks(op.reply.Marks))
 	}
 	made := ""
 	for _, e := range op.entries {
-		made += fmt.Sprintf(" made %s (kind %d %s exp %d clock %d)", e.Version, e.Kind, e.Answer, e.Expiry, e.Clock)
+		made += fmt.Sprintf(" made %s (kind %d %s exp %d clock %d%s)", e.Version, e.Kind, e.Answer, e.Expiry, e.Clock, marks(e.Bits))
 	}
-	return fmt.Sprintf("[%d..%d] #%d of gateway %s %s %s=%s cas %s delta %d exptime %d%s -> %s", op.call, op.ret, op.id, op.w.Op.Boot, name, op.w.Key, op.w.Value, subjects.FromCAS(op.w.Cas), op.w.Delta, op.w.Exptime, made, out)
+	return fmt.Sprintf("[%d..%d] #%d of gateway %s %s %s=%s options %b cas %s delta %d exptime %d/%d/%d%s -> %s", op.call, op.ret, op.id, op.w.Op.Boot, name, op.w.Key, op.w.Value, op.w.Options, subjects.FromCAS(op.w.Cas), op.w.Delta, op.w.Exptime, op.w.Vivify, op.w.Recache, made, out)
 }

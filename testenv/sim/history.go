@@ -26,7 +26,7 @@ func (s *Sim) last() {
 	for _, op := range s.ops {
 		e := s.effect(op)
 		switch {
-		case op.ret != 0 && op.reply.Status == subjects.StatusOK && op.w.Verb != 0 && (e == nil || e.Version.CAS() != op.reply.Cas):
+		case op.ret != 0 && op.reply.Status == subjects.StatusOK && (e == nil && !op.reads() || e != nil && e.CAS() != op.reply.Cas):
 			s.fail("an acknowledged write is not in the log: %s", op)
 		case op.ret != 0 && e != nil && op.reply.Status != e.Answer:
 			s.fail("an operation had another outcome than its client was told: %s", op)
@@ -35,6 +35,7 @@ func (s *Sim) last() {
 		case op.ret == 0 && (e == nil || e.Kind == subjects.EntryAnswer):
 			continue
 		}
+		s.countMarks(op)
 		h := porcupine.Operation{ClientId: op.client, Input: op, Output: op, Call: op.call, Return: op.ret}
 		if op.ret == 0 {
 			h.Return = math.MaxInt64
@@ -54,6 +55,17 @@ func (s *Sim) last() {
 	for k := range s.prof.Keys {
 		key := "k" + strconv.Itoa(k)
 		s.checkHistory(key, byKey[key])
+	}
+}
+
+// countMarks counts what a client was told of marks.
+func (s *Sim) countMarks(op *operation) {
+	switch m := op.reply.Marks; {
+	case op.ret == 0:
+	case m&subjects.MarkWon != 0:
+		s.rep.Won++
+	case m&subjects.MarkStale != 0 && (op.w.Verb == subjects.VerbSet || op.w.Verb == subjects.VerbReplace):
+		s.rep.Late++
 	}
 }
 

@@ -2,12 +2,12 @@ package sim_test
 
 // More breaks of the replication machine.
 var moreMachineBreaks = []mutant{
-	{"a cas of no value stores one", "R4; hole 1", "kumoserver/replica/judge.go",
+	{"a cas of no value stores one", "R4; hole 1", "kumoserver/replica/outcome.go",
 		`		if w.Cas != 0 {
 			return subjects.StatusNotFound
 		}
-		return 0`,
-		`		return 0`},
+		if`,
+		`		if`},
 	{"a partition's clock goes back with the wall clock", "R15; hole 7", "kumoserver/replica/judge.go",
 		"	clock := max(ev.Clock, r.Clock())\n	if w.Verb == subjects.VerbFlush {",
 		"	clock := ev.Clock\n	if w.Verb == subjects.VerbFlush {"},
@@ -56,19 +56,19 @@ var moreMachineBreaks = []mutant{
 	{"a flush of a range is not brought into it", "R10", "kumoserver/replica/backup.go",
 		`				clear(byKey)`, ``},
 	{"a miss of what is over is not logged", "R15", "kumoserver/replica/judge.go",
-		`		l.prepare(r, ev.ID, e, gone, clock, &subjects.Write{})`,
+		`		l.prepare(r, ev.ID, e, clock, &subjects.Write{})`,
 		`		r.emit(Reply{ID: ev.ID, Reply: gone})`},
 	{"a failure for what is over is not logged", "R15", "kumoserver/replica/judge.go",
 		`	case expired:
 		// The`, `	case expired && r.p > 99:
 		// The`},
-	{"a key is over a second early", "R15", "kumoserver/replica/judge.go",
+	{"a key is over a second early", "R15", "kumoserver/replica/outcome.go",
 		`return expiry != 0 && expiry <= clock/1000`, `return expiry != 0 && expiry <= clock/1000+1`},
-	{"an append keeps no expiry", "R15", "kumoserver/replica/judge.go",
-		`		put.Value = append(append(make([]byte, 0, len(a)+len(b)), a...), b...)
-		put.Flags, put.Expiry = cur.Flags, cur.Expiry`,
-		`		put.Value = append(append(make([]byte, 0, len(a)+len(b)), a...), b...)
-		put.Flags = cur.Flags`},
+	{"an append keeps no expiry", "R15", "kumoserver/replica/outcome.go",
+		`	e.Value = append(append(make([]byte, 0, len(a)+len(b)), a...), b...)
+	e.Flags, e.Expiry = cur.Flags, cur.Expiry`,
+		`	e.Value = append(append(make([]byte, 0, len(a)+len(b)), a...), b...)
+	e.Flags = cur.Flags`},
 	{"a repeat is not told the counter", "R9", "kumoserver/replica/judge.go",
 		`	rep := subjects.Reply{Status: a.Status, Value: a.Value, Flags`, `	rep := subjects.Reply{Status: a.Status, Flags`},
 	{"a failing answer does not depend on the lease", "R5", "kumoserver/replica/judge.go",

@@ -37,7 +37,7 @@ type mutant struct {
 // bus/quorum hold it; its other half, no fsync, stands here as a promise that is
 // told before it is on disk.
 func breaks() (all []mutant) {
-	for _, list := range [][]mutant{machineBreaks, moreMachineBreaks, otherBreaks} {
+	for _, list := range [][]mutant{machineBreaks, moreMachineBreaks, markBreaks, otherBreaks} {
 		all = append(all, list...)
 	}
 	return all

@@ -29,6 +29,8 @@ type Report struct {
 	Histories int // that were checked
 	Reads     int // answered by primaries
 	Expired   int // keys that ended by a logged delete
+	Won       int // fetches whose client was told to make the value
+	Late      int // sets that were stored although the value was newer
 	GaveUp    int // operations whose gateway, or its client, waits no more
 	Jumps     int // of wall clocks
 	Terms     int // of leaders among the managers
@@ -45,7 +47,7 @@ type Report struct {
 func (r *Report) Add(o Report) {
 	for _, c := range []struct{ to, by *int }{
 		{&r.Steps, &o.Steps}, {&r.Epochs, &o.Epochs}, {&r.Acks, &o.Acks}, {&r.Unknown, &o.Unknown}, {&r.Undecided, &o.Undecided},
-		{&r.Histories, &o.Histories}, {&r.Reads, &o.Reads}, {&r.Expired, &o.Expired}, {&r.GaveUp, &o.GaveUp}, {&r.Jumps, &o.Jumps},
+		{&r.Histories, &o.Histories}, {&r.Reads, &o.Reads}, {&r.Expired, &o.Expired}, {&r.Won, &o.Won}, {&r.Late, &o.Late}, {&r.GaveUp, &o.GaveUp}, {&r.Jumps, &o.Jumps},
 		{&r.Terms, &o.Terms}, {&r.Crashes, &o.Crashes}, {&r.Machines, &o.Machines}, {&r.Drained, &o.Drained}, {&r.Resets, &o.Resets}, {&r.Cuts, &o.Cuts},
 	} {
 		*c.to += *c.by

@@ -134,14 +134,17 @@ func (s *total) add(r sim.Report) {
 }
 
 func (s *total) String() string {
-	return fmt.Sprintf("%d seeds (%.0f a minute): %d steps, %d configurations, %d terms of managers; %d writes acknowledged, %d reads, %d given up, %d committed unknown to their client, %d keys expired; %d crashes, %d of machines, %d drained, %d clock jumps; %d copies begun anew, %d logs cut; quiet after at most %.2f s; %d histories, %d not decided",
-		s.runs, float64(s.runs)/time.Since(s.began).Minutes(), s.Steps, s.Epochs, s.Terms, s.Acks, s.Reads, s.GaveUp, s.Unknown, s.Expired,
+	return fmt.Sprintf("%d seeds (%.0f a minute): %d steps, %d configurations, %d terms of managers; %d writes acknowledged, %d reads, %d given up, %d committed unknown to their client, %d keys expired, %d fetches won, %d late sets; %d crashes, %d of machines, %d drained, %d clock jumps; %d copies begun anew, %d logs cut; quiet after at most %.2f s; %d histories, %d not decided",
+		s.runs, float64(s.runs)/time.Since(s.began).Minutes(), s.Steps, s.Epochs, s.Terms, s.Acks, s.Reads, s.GaveUp, s.Unknown, s.Expired, s.Won, s.Late,
 		s.Crashes, s.Machines, s.Drained, s.Jumps, s.Resets, s.Cuts, float64(s.slowest)/1e9, s.Histories, s.Undecided)
 }
 
 func (s *total) end(t *testing.T) {
 	t.Helper()
 	t.Log(s)
+	if s.runs >= 200 && (s.Won < s.runs || s.Late < s.runs/20) {
+		t.Error("hardly anybody wins, or stores late")
+	}
 	if s.Undecided > 1 && s.Undecided*1_000_000 > s.Histories*undecidedMost {
 		t.Errorf("%d of %d histories were not decided", s.Undecided, s.Histories)
 	}

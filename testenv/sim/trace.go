@@ -60,9 +60,9 @@ func Show(x any) string {
 	case replica.RangeRead:
 		return fmt.Sprintf("range read for %d from %q to %q last %v through %d, %d records", x.To, x.From, x.Next, x.Last, x.Through, len(x.Records))
 	case replica.Reply:
-		return fmt.Sprintf("reply #%d %s %q cas %s", x.ID, x.Reply.Status, x.Reply.Value, subjects.FromCAS(x.Reply.Cas))
+		return fmt.Sprintf("reply #%d %s %q cas %s", x.ID, x.Reply.Status, x.Reply.Value, subjects.FromCAS(x.Reply.Cas)) + marks(x.Reply.Marks)
 	case *subjects.Entry:
-		return fmt.Sprintf("%s<-%s %s=%q kind %d", x.Version, x.Prev, x.Key, x.Value, x.Kind)
+		return fmt.Sprintf("%s<-%s %s=%q kind %d", x.Version, x.Prev, x.Key, x.Value, x.Kind) + marks(x.Bits)
 	case *subjects.Prepare:
 		b := &strings.Builder{}
 		fmt.Fprintf(b, "%s prepare prev %s:", head(x.Header), x.Prev)
@@ -85,6 +85,16 @@ func Show(x any) string {
 }
 
 var answers = [...]string{"?", "ok", "gap", "refused", "fault"}
+
+// marks names those that are set.
+func marks(bits uint32) (s string) {
+	for i, name := range []string{" stale", " sent", " won"} {
+		if bits&(1<<i) != 0 {
+			s += name
+		}
+	}
+	return s
+}
 
 func head(h subjects.Header) string {
 	return fmt.Sprintf("e%d %d/%d commit %d", h.Epoch, h.From.Store, h.From.Boot, h.Commit)
