@@ -76,7 +76,7 @@ for flag in "" --binary; do
 		memcrm $flag --servers="$servers" note
 		if memccat $flag --servers="$servers" note 2>/dev/null | grep -q small; then echo "note is still there"; exit 1; fi
 		memcstat $flag --servers="$servers" | grep -q pid
-		memcping $flag --servers="$servers"
+		memcping --servers="$servers"
 		memcslap $flag --servers="$servers" --concurrency=8 --execute-number=500 --test=set >/dev/null
 		echo ok
 	fi
