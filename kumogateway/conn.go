@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -40,6 +39,8 @@ type conn struct {
 	writer  sync.WaitGroup
 	stats   counters
 
+	idleAt uint64 // stats.bytesRead when it was last looked at; see trim
+
 	// These belong to whoever set writing; see try.
 	tryFunc func(fd uintptr) bool
 	trying  []byte
@@ -49,10 +50,14 @@ type conn struct {
 	// The rest belongs to the reader.
 	closing bool // Close was called; guarded by mu
 	parser  parser
-	buf     []byte
-	r, w    int // what of buf is not parsed yet
-	small   int // reads since a large buffer was needed
+	buf     []byte // nil while an idle connection waits
+	r, w    int    // what of buf is not parsed yet
+	small   int    // reads since a large buffer was needed
 	key     []byte
+
+	takeFunc func(fd uintptr) bool // see receive
+	taken    int
+	takeErr  error
 }
 
 // parser is one of memcache's.
@@ -64,6 +69,7 @@ type parser interface {
 
 const (
 	readBuffer = 16 << 10
+	firstRing  = 8 // requests that may be outstanding before ring grows; a power of two
 	// A larger buffer is kept for keepFills reads that do not need it, if it
 	// has at most keepRead bytes.
 	keepRead  = 256 << 10
@@ -83,13 +89,13 @@ const (
 func newConn(g *Gateway, nc net.Conn) (*conn, error) {
 	c := &conn{
 		g: g, nc: nc,
-		ring: make([]*op, 8),
+		ring: make([]*op, firstRing),
 		// Until sizes are known, answers are taken to be large, so that a first
 		// burst cannot fill the memory.
 		guess: g.o.MaxBuffered / 16,
 	}
 	c.changed.L = &c.mu
-	c.tryFunc = c.tryOn
+	c.tryFunc, c.takeFunc = c.tryOn, c.takeOn
 	sc, ok := nc.(syscall.Conn)
 	if !ok {
 		return nil, errors.New("connection without a file descriptor")
@@ -183,98 +189,6 @@ func (c *conn) read() error {
 			return err
 		}
 	}
-}
-
-// fill reads more, into a buffer that is large enough for the parser to go on.
-func (c *conn) fill() error {
-	want := 0
-	if c.parser != nil {
-		want = c.parser.Want()
-	}
-	need := max(want, c.w-c.r+1)
-	switch {
-	case c.r == c.w:
-		c.r, c.w = 0, 0
-		if len(c.buf) != readBuffer && need <= readBuffer {
-			if c.small++; c.small == keepFills || len(c.buf) > keepRead || c.g.reading.Load() > int64(c.g.o.MaxHeld)/4 {
-				c.use(c.g.buffers.Get().(*readBuf)[:])
-			}
-		}
-	case c.r+need > len(c.buf):
-		c.w = copy(c.buf, c.buf[c.r:c.w])
-		c.r = 0
-	}
-	if need > len(c.buf) {
-		size := max(need, 2*len(c.buf))
-		if want > 0 && c.g.reading.Load()+int64(size-len(c.buf)) > int64(c.g.o.MaxHeld) {
-			c.parser.Refuse(memcache.StatusBusy)
-			return nil
-		}
-		grown := make([]byte, size)
-		c.w, c.r = copy(grown, c.buf[c.r:c.w]), 0
-		c.use(grown)
-		c.small = 0
-	}
-	for {
-		if err := c.deadline(); err != nil {
-			return err
-		}
-		n, err := c.nc.Read(c.buf[c.w:])
-		if n > 0 {
-			c.w += n
-			c.mu.Lock()
-			c.stats.bytesRead += uint64(n)
-			c.mu.Unlock()
-			return nil
-		}
-		if errors.Is(err, os.ErrDeadlineExceeded) && c.keep() {
-			continue
-		}
-		if err == nil {
-			err = io.ErrNoProgress
-		}
-		return err
-	}
-}
-
-// use goes on with another buffer for what is read, or ends with none. Those
-// that are larger than usual are counted.
-func (c *conn) use(buf []byte) {
-	if len(c.buf) == readBuffer {
-		c.g.buffers.Put((*readBuf)(c.buf))
-	}
-	if d := max(len(buf), readBuffer) - max(len(c.buf), readBuffer); d != 0 {
-		c.g.reading.Add(int64(d))
-	}
-	c.buf = buf
-}
-
-// deadline sets the time until which the client may be silent.
-func (c *conn) deadline() error {
-	if c.g.o.IdleTimeout == 0 {
-		return nil
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closing { // its deadline has been set
-		return nil
-	}
-	return c.nc.SetReadDeadline(time.Now().Add(c.g.o.IdleTimeout))
-}
-
-// keep tells whether a silent connection stays open: its client may be waiting
-// for an answer of ours.
-func (c *conn) keep() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closing || c.broken {
-		return false
-	}
-	if c.head == c.tail && !c.writing {
-		c.stats.idleKicks++
-		return false
-	}
-	return true
 }
 
 // await blocks the reader until the condition, which is asked with mu held.

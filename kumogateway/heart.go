@@ -14,6 +14,7 @@ import (
 
 const (
 	beatPeriod  = 150 * time.Millisecond
+	trimEvery   = 66 // beats, about 10 s, after which idle connections give back memory
 	loadPeriod  = time.Second
 	loadTimeout = 250 * time.Millisecond
 )
@@ -36,7 +37,11 @@ func (h *heart) run() {
 	tick := time.NewTicker(beatPeriod)
 	defer tick.Stop()
 	node := h.g.Node()
-	for stopping := false; !stopping; {
+	stopping := false
+	for n := 1; !stopping; n++ {
+		if n%trimEvery == 0 {
+			h.g.each((*conn).trim)
+		}
 		select {
 		case <-h.stop:
 			stopping = true

@@ -1,0 +1,155 @@
+package kumogateway
+
+import (
+	"errors"
+	"io"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/etolabo/kumofs/kumogateway/memcache"
+)
+
+// fill reads more, into a buffer that is large enough for the parser to go on.
+func (c *conn) fill() error {
+	want := 0
+	if c.parser != nil {
+		want = c.parser.Want()
+	}
+	need := max(want, c.w-c.r+1)
+	switch {
+	case c.r == c.w:
+		c.r, c.w = 0, 0
+		if len(c.buf) != readBuffer && need <= readBuffer {
+			if c.small++; c.small == keepFills || len(c.buf) > keepRead || c.g.reading.Load() > int64(c.g.o.MaxHeld)/4 {
+				c.use(c.g.buffers.Get().(*readBuf)[:])
+			}
+		}
+	case c.r+need > len(c.buf):
+		c.w = copy(c.buf, c.buf[c.r:c.w])
+		c.r = 0
+	}
+	if need > len(c.buf) {
+		size := max(need, 2*len(c.buf))
+		if want > 0 && c.g.reading.Load()+int64(size-len(c.buf)) > int64(c.g.o.MaxHeld) {
+			c.parser.Refuse(memcache.StatusBusy)
+			return nil
+		}
+		grown := make([]byte, size)
+		c.w, c.r = copy(grown, c.buf[c.r:c.w]), 0
+		c.use(grown)
+		c.small = 0
+	}
+	for {
+		if err := c.deadline(); err != nil {
+			return err
+		}
+		n, err := c.receive()
+		if n > 0 {
+			c.w += n
+			c.mu.Lock()
+			c.stats.bytesRead += uint64(n)
+			c.mu.Unlock()
+			return nil
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) && c.keep() {
+			continue
+		}
+		return err
+	}
+}
+
+// receive waits for input and takes what there is. While nothing is under way it
+// waits without a buffer, so that an idle connection costs little.
+func (c *conn) receive() (n int, err error) {
+	c.taken, c.takeErr = 0, nil
+	err = c.raw.Read(c.takeFunc)
+	if c.takeErr != nil {
+		err = c.takeErr
+	}
+	if err == nil && c.taken == 0 {
+		err = io.EOF
+	}
+	return c.taken, err
+}
+
+// takeOn is receive with the file descriptor in hand; false waits until there is
+// something to take. It is made a function value once, as tryOn is.
+func (c *conn) takeOn(fd uintptr) bool {
+	if c.buf == nil {
+		c.use(c.g.buffers.Get().(*readBuf)[:])
+	}
+	for {
+		n, err := syscall.Read(int(fd), c.buf[c.w:])
+		switch {
+		case errors.Is(err, syscall.EINTR):
+			continue
+		case errors.Is(err, syscall.EAGAIN):
+			if c.w == 0 && len(c.buf) == readBuffer {
+				c.use(nil)
+			}
+			return false
+		case err != nil:
+			c.takeErr = err
+		default:
+			c.taken = n
+		}
+		return true
+	}
+}
+
+// trim gives back what a connection keeps for its next requests if none has come
+// since the last call.
+func (c *conn) trim() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	read := c.stats.bytesRead
+	if read == c.idleAt && c.head == c.tail && !c.writing && len(c.out) == 0 {
+		c.out, c.spare, c.free = nil, nil, nil
+		clear(c.ring)
+		if len(c.ring) > firstRing {
+			c.ring = make([]*op, firstRing)
+		}
+	}
+	c.idleAt = read
+}
+
+// use goes on with another buffer for what is read, or ends with none. Those
+// that are larger than usual are counted.
+func (c *conn) use(buf []byte) {
+	if len(c.buf) == readBuffer {
+		c.g.buffers.Put((*readBuf)(c.buf))
+	}
+	if d := max(len(buf), readBuffer) - max(len(c.buf), readBuffer); d != 0 {
+		c.g.reading.Add(int64(d))
+	}
+	c.buf = buf
+}
+
+// deadline sets the time until which the client may be silent.
+func (c *conn) deadline() error {
+	if c.g.o.IdleTimeout == 0 {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closing { // its deadline has been set
+		return nil
+	}
+	return c.nc.SetReadDeadline(time.Now().Add(c.g.o.IdleTimeout))
+}
+
+// keep tells whether a silent connection stays open: its client may be waiting
+// for an answer of ours.
+func (c *conn) keep() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closing || c.broken {
+		return false
+	}
+	if c.head == c.tail && !c.writing {
+		c.stats.idleKicks++
+		return false
+	}
+	return true
+}
