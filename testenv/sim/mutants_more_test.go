@@ -57,7 +57,7 @@ var moreMachineBreaks = []mutant{
 		`				clear(byKey)`, ``},
 	{"a miss of what is over is not logged", "R15", "kumoserver/replica/judge.go",
 		`		l.prepare(r, ev.ID, e, clock, &subjects.Write{})`,
-		`		r.emit(Reply{ID: ev.ID, Reply: gone})`},
+		`		r.emit(Reply{ID: ev.ID, Reply: told(e.Recorded(), 0)})`},
 	{"a failure for what is over is not logged", "R15", "kumoserver/replica/judge.go",
 		`	case expired:
 		// The`, `	case expired && r.p > 99:
