@@ -183,19 +183,25 @@ func (t *Table) seen(nodes []Node) (changed bool, err error) {
 		}
 		t.Nodes[i] = n
 		changed = true
-		if n.Unclean && n.Boot != old.Boot {
-			t.soil(n.ID)
+		if n.Boot != old.Boot {
+			t.soil(n.ID, n.Unclean)
 		}
 	}
 	return changed, nil
 }
 
-// soil marks a node's copies unclean wherever it is in sync.
-func (t *Table) soil(id NodeID) {
+// soil marks a node's copies unclean wherever it is in sync, or clean: a store
+// keeps in mind which of its copies are not whole, so that a process which finds
+// none at its start has none, whatever was heard of one before it, and when.
+func (t *Table) soil(id NodeID, unclean bool) {
 	t.Partitions = slices.Clone(t.Partitions)
 	for p, c := range t.Partitions {
-		if c.HasISR(id) && !slices.Contains(c.Unclean, id) {
+		marked := slices.Contains(c.Unclean, id)
+		switch {
+		case unclean && c.HasISR(id) && !marked:
 			t.Partitions[p].Unclean = append(slices.Clone(c.Unclean), id)
+		case !unclean && marked:
+			t.Partitions[p].Unclean = copyOf(slices.DeleteFunc(slices.Clone(c.Unclean), func(o NodeID) bool { return o == id }))
 		}
 	}
 }
