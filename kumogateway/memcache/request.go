@@ -36,6 +36,8 @@ const (
 	OpQuit
 	OpShutdown
 	OpNoop
+	OpFetch // a get that may change the item: meta's mg with N, R or T
+	OpDebug // tells about an item and not its value: meta's me
 	OpError // there is nothing to do but to answer Status
 )
 
@@ -44,11 +46,11 @@ func (o Op) IsStore() bool { return o >= OpSet && o <= OpCAS }
 
 // IsKeyed says whether the operation is about one key.
 func (o Op) IsKeyed() bool {
-	return o == OpGet || o == OpGetAndTouch || o >= OpSet && o <= OpTouch
+	return o == OpGet || o == OpGetAndTouch || o >= OpSet && o <= OpTouch || o == OpFetch || o == OpDebug
 }
 
 // IsRead says whether the operation is about one key and changes nothing.
-func (o Op) IsRead() bool { return o == OpGet }
+func (o Op) IsRead() bool { return o == OpGet || o == OpDebug }
 
 // Request is one operation on at most one key. A command that lists several
 // keys becomes several requests, of which all but the last say More, and all
@@ -68,8 +70,17 @@ type Request struct {
 	Args    []byte // aliases the parser's input
 	Flags   uint32
 	Exptime int64  // seconds as the client gave them, see Expiry
-	CAS     uint64 // token to compare with, for OpCAS
+	CAS     uint64 // token to compare with: always for OpCAS, elsewhere if not 0
 	Delta   uint64 // for OpIncr and OpDecr
+
+	Syntax  Syntax // how it was written, and its answer is to be
+	Quiet   bool   // success is not answered, nor is a get of what is not there
+	Vivify  bool   // what is not there is made: a counter of Initial, or Value
+	Initial uint64 // with Vivify, for OpIncr and OpDecr
+	Fresh   int64  // with Vivify: the expiry time of what is made
+	Opcode  byte   // of the binary protocol
+	Opaque  uint32 // of the binary protocol
+	Meta    *Meta  // of the meta commands; the parser's until its next request
 }
 
 // Expiry makes a client's expiry time absolute: 0 is never, anything negative
@@ -93,6 +104,15 @@ type Reply struct {
 	Status Status
 	Flags  uint32 // of a value
 	CAS    uint64 // of a value
-	Value  []byte // of OpGet and OpGetAndTouch; a complete text for OpStats and OpVersion
+	Value  []byte // of gets; a complete text for OpStats and OpVersion
 	Number uint64 // of OpIncr and OpDecr
+
+	// These are looked at in the answers of meta commands alone.
+	TTL   int64  // seconds until the item expires; -1: never
+	Size  uint32 // bytes of the value after a change
+	Idle  uint32 // seconds since the item was last asked for
+	Hit   bool   // it was asked for before
+	Stale bool   // the value is out of date
+	Sent  bool   // some client was told to make it anew
+	Won   bool   // this one was
 }

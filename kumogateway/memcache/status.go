@@ -22,6 +22,19 @@ const (
 	StatusStatsDetail //
 	StatusLineTooLong //
 	StatusNoSyntax    // the first byte begins no syntax that is spoken here
+	StatusMetaFlag    // a letter that is no flag
+	StatusMetaTwice   // the same flag again
+	StatusMetaMany    // more flags than there are
+	StatusMetaToken   // what stands behind a flag makes no sense
+	StatusMetaKey     // base64 that is none
+	StatusMetaOpaque  // the opaque is too long
+	StatusMetaInitial //
+	StatusMetaDelta   //
+	StatusMetaArith   // any of those, in ma
+	StatusMetaMode    // of ms
+	StatusArithMode   // of ma
+	StatusBadLength   // lengths of a binary packet that contradict each other
+	StatusBadPacket   // a binary packet that is not as its opcode wants it
 
 	StatusTooLarge       // value over the limit
 	StatusOutOfMemory    // no room to store
@@ -55,6 +68,19 @@ var statusText = [numStatuses]string{
 	StatusStatsDetail:    "CLIENT_ERROR usage: stats detail on|off|dump",
 	StatusLineTooLong:    "CLIENT_ERROR line too long",
 	StatusNoSyntax:       "CLIENT_ERROR not a memcached command",
+	StatusMetaFlag:       "CLIENT_ERROR invalid flag",
+	StatusMetaTwice:      "CLIENT_ERROR duplicate flag",
+	StatusMetaMany:       "CLIENT_ERROR options flags are too long",
+	StatusMetaToken:      "CLIENT_ERROR bad token in command line format",
+	StatusMetaKey:        "CLIENT_ERROR error decoding key",
+	StatusMetaOpaque:     "CLIENT_ERROR opaque token too long",
+	StatusMetaInitial:    "CLIENT_ERROR invalid numeric initial value",
+	StatusMetaDelta:      "CLIENT_ERROR invalid numeric delta value",
+	StatusMetaArith:      "CLIENT_ERROR invalid or duplicate flag",
+	StatusMetaMode:       "CLIENT_ERROR invalid mode for ms M token",
+	StatusArithMode:      "CLIENT_ERROR invalid mode for ma M token",
+	StatusBadLength:      "CLIENT_ERROR bad lengths",
+	StatusBadPacket:      "CLIENT_ERROR bad packet",
 	StatusTooLarge:       "SERVER_ERROR object too large for cache",
 	StatusOutOfMemory:    "SERVER_ERROR out of memory storing object",
 	StatusFlushDisabled:  "CLIENT_ERROR flush_all not allowed",

@@ -9,28 +9,32 @@ import (
 // Syntax is a way to write requests.
 type Syntax uint8
 
-// The syntaxes that the first byte of a connection tells apart.
+// The syntaxes. The first byte of a connection tells which it speaks.
 const (
 	SyntaxText Syntax = iota
+	SyntaxMeta        // on the connections of the text protocol
 	SyntaxBinary
 	SyntaxUnknown
 )
 
 // Sniff tells a connection's syntax by its first byte. Text begins with a
-// printable character; what begins otherwise, TLS for example, is told so at
-// once instead of being waited on for the end of a line.
+// printable character, but no command with the asterisk with which Redis' do.
+// What begins otherwise, TLS for example, is told so at once instead of being
+// waited on for the end of a line.
 func Sniff(first byte) Syntax {
 	switch {
 	case first == 0x80:
 		return SyntaxBinary
+	case first == '*':
+		return SyntaxUnknown
 	case first >= ' ' && first < 0x7f, first == '\r', first == '\n':
 		return SyntaxText
 	}
 	return SyntaxUnknown
 }
 
-// TextParser takes requests of the classic text protocol off a stream. It
-// behaves as memcached 1.6 does, except that
+// TextParser takes requests of the classic text protocol, and meta commands,
+// off a stream. It behaves as memcached 1.6 does, except that
 //   - a line that holds a NUL is answered ERROR, where memcached reads only
 //     what stands before it, and so takes another key for the one meant;
 //   - numbers are not cut to 32 bits, where memcached takes a length of
@@ -46,6 +50,8 @@ type TextParser struct {
 	want    int     // see Want
 	refuse  Status  // see Refuse
 	list    Request // the rest of a list of keys, if list.Op is set
+	meta    Meta    // of the meta command that was parsed last
+	decoded [MaxKey]byte
 }
 
 // Want returns how many bytes Next needs before it can go on, counted from the
@@ -102,6 +108,9 @@ func (p *TextParser) command(buf []byte, r *Request) (n int, ok bool) {
 	t.split(line)
 	if t.n == 0 || len(t.tok[0]) < 2 {
 		return end + 1, fail(r, StatusUnknownCommand)
+	}
+	if word := t.tok[0]; len(word) == 2 && isMeta(word) {
+		return p.metaCommand(word[1], line[t.end[0]:], buf, end+1, r)
 	}
 	op := lookup(t.tok[0])
 	switch op {
@@ -228,10 +237,16 @@ func (p *TextParser) store(op Op, t *tokens, buf []byte, head int, r *Request) (
 		p.swallow = int(length) + 2
 		return head, true
 	}
-	end := head + int(length)
+	r.Op = op
+	return p.body(buf, head, int(length), r)
+}
+
+// body takes the value that follows a line of head bytes, once it is there.
+func (p *TextParser) body(buf []byte, head, length int, r *Request) (n int, ok bool) {
+	end := head + length
 	if len(buf) < end+2 {
 		if p.refuse != StatusOK {
-			p.swallow = int(length) + 2
+			p.swallow = length + 2
 			fail(r, p.refuse)
 			p.refuse = StatusOK
 			return head, true
@@ -242,7 +257,7 @@ func (p *TextParser) store(op Op, t *tokens, buf []byte, head int, r *Request) (
 	if buf[end] != '\r' || buf[end+1] != '\n' {
 		return end + 2, fail(r, StatusBadChunk)
 	}
-	r.Op, r.Value = op, buf[head:end:end]
+	r.Value = buf[head:end:end]
 	return end + 2, true
 }
 

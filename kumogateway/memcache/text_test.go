@@ -7,9 +7,16 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
+// parser is what the parsers have in common.
+type parser interface {
+	Next(buf []byte, r *Request) (n int, ok bool)
+	Want() int
+	Refuse(Status)
+}
+
 // parseAll feeds input in pieces of the given size and returns every request,
-// with its slices copied.
-func parseAll(t fataler, p *TextParser, input []byte, piece int) []Request {
+// with what is the parser's copied.
+func parseAll(t fataler, p parser, input []byte, piece int) []Request {
 	t.Helper()
 	var got []Request
 	var buf []byte
@@ -25,6 +32,10 @@ func parseAll(t fataler, p *TextParser, input []byte, piece int) []Request {
 		buf = buf[n:]
 		if ok {
 			r.Key, r.Value, r.Args = clone(r.Key), clone(r.Value), clone(r.Args)
+			if r.Meta != nil {
+				m := *r.Meta
+				r.Meta = &m
+			}
 			got = append(got, r)
 			if r.Close {
 				return got

@@ -2,6 +2,28 @@ package memcache
 
 import "strconv"
 
+// Append appends the answer to r in the syntax in which r was written.
+func Append(dst []byte, r *Request, a *Reply) []byte {
+	switch r.Syntax {
+	case SyntaxMeta:
+		return AppendMeta(dst, r, a)
+	case SyntaxBinary:
+		return AppendBinary(dst, r, a)
+	}
+	return AppendText(dst, r, a)
+}
+
+// ReturnsKey tells whether the answer may hold the key.
+func (r *Request) ReturnsKey() bool {
+	switch r.Syntax {
+	case SyntaxMeta:
+		return r.Op == OpDebug || r.Meta.wants('k')
+	case SyntaxBinary:
+		return int(r.Opcode) < len(opcodes) && opcodes[r.Opcode].key
+	}
+	return r.Op == OpGet || r.Op == OpGetAndTouch
+}
+
 // AppendText appends the answer to r in the text protocol. Of a list of keys
 // it is r's part: a value, if there is one, and the end, if r is the last.
 func AppendText(dst []byte, r *Request, a *Reply) []byte {
