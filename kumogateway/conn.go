@@ -48,11 +48,18 @@ type conn struct {
 
 	// The rest belongs to the reader.
 	closing bool // Close was called; guarded by mu
-	parser  memcache.TextParser
+	parser  parser
 	buf     []byte
 	r, w    int // what of buf is not parsed yet
 	small   int // reads since a large buffer was needed
 	key     []byte
+}
+
+// parser is one of memcache's.
+type parser interface {
+	Next(buf []byte, r *memcache.Request) (n int, ok bool)
+	Want() int
+	Refuse(memcache.Status)
 }
 
 const (
@@ -76,8 +83,7 @@ const (
 func newConn(g *Gateway, nc net.Conn) (*conn, error) {
 	c := &conn{
 		g: g, nc: nc,
-		parser: memcache.TextParser{MaxValue: g.o.MaxItemSize},
-		ring:   make([]*op, 8),
+		ring: make([]*op, 8),
 		// Until sizes are known, answers are taken to be large, so that a first
 		// burst cannot fill the memory.
 		guess: g.o.MaxBuffered / 16,
@@ -147,15 +153,26 @@ func (c *conn) read() error {
 	if err := c.fill(); err != nil {
 		return err
 	}
-	if memcache.Sniff(c.buf[c.r]) != memcache.SyntaxText {
-		c.answer(&memcache.Request{Op: memcache.OpError, Close: true}, memcache.Reply{Status: memcache.StatusNoSyntax})
+	switch memcache.Sniff(c.buf[c.r]) {
+	case memcache.SyntaxText:
+		c.parser = &memcache.TextParser{MaxValue: c.g.o.MaxItemSize}
+	case memcache.SyntaxBinary:
+		c.parser = &memcache.BinaryParser{MaxValue: c.g.o.MaxItemSize}
+	default:
+		c.foreign(c.buf[c.r:c.w])
 		return nil
 	}
 	var req memcache.Request
+	first := true
 	for {
 		n, ok := c.parser.Next(c.buf[c.r:c.w], &req)
 		c.r += n
 		if ok {
+			if first && req.Noreply && req.Close {
+				c.foreign(c.buf[:c.r])
+				return nil
+			}
+			first = false
 			if !c.execute(&req) || req.Close {
 				return nil
 			}
@@ -170,7 +187,11 @@ func (c *conn) read() error {
 
 // fill reads more, into a buffer that is large enough for the parser to go on.
 func (c *conn) fill() error {
-	need := max(c.parser.Want(), c.w-c.r+1)
+	want := 0
+	if c.parser != nil {
+		want = c.parser.Want()
+	}
+	need := max(want, c.w-c.r+1)
 	switch {
 	case c.r == c.w:
 		c.r, c.w = 0, 0
@@ -185,7 +206,7 @@ func (c *conn) fill() error {
 	}
 	if need > len(c.buf) {
 		size := max(need, 2*len(c.buf))
-		if c.parser.Want() > 0 && c.g.reading.Load()+int64(size-len(c.buf)) > int64(c.g.o.MaxHeld) {
+		if want > 0 && c.g.reading.Load()+int64(size-len(c.buf)) > int64(c.g.o.MaxHeld) {
 			c.parser.Refuse(memcache.StatusBusy)
 			return nil
 		}

@@ -14,16 +14,33 @@ type counters struct {
 	touchHits, touchMisses               uint64
 	tooLarge, noMemory, timedOut, unsure uint64
 	idleKicks                            uint64
+	meta, metaStale, metaWon             uint64
 	bytesRead, bytesWritten              uint64
 }
 
 // count counts a request and its outcome.
 func (s *counters) count(r *memcache.Request, a *memcache.Reply) {
+	if r.Syntax == memcache.SyntaxMeta {
+		s.meta++
+		if a.Stale {
+			s.metaStale++
+		}
+		if a.Won {
+			s.metaWon++
+		}
+	}
 	hit, miss := a.Status == memcache.StatusOK, a.Status == memcache.StatusNotFound
 	switch r.Op {
 	case memcache.OpGet:
 		s.get++
 		tally(&s.getHits, &s.getMisses, hit, miss)
+	case memcache.OpFetch:
+		s.get++
+		tally(&s.getHits, &s.getMisses, hit, miss)
+		if r.Meta.Touch {
+			s.touch++
+			tally(&s.touchHits, &s.touchMisses, hit, miss)
+		}
 	case memcache.OpGetAndTouch:
 		s.get++
 		s.touch++
@@ -85,6 +102,7 @@ func (s *counters) all() []*uint64 {
 		&s.incrHits, &s.incrMisses, &s.decrHits, &s.decrMisses,
 		&s.casHits, &s.casMisses, &s.casBadval, &s.touchHits, &s.touchMisses,
 		&s.tooLarge, &s.noMemory, &s.timedOut, &s.unsure, &s.idleKicks,
+		&s.meta, &s.metaStale, &s.metaWon,
 		&s.bytesRead, &s.bytesWritten,
 	}
 }

@@ -24,6 +24,9 @@ func (c *conn) execute(r *memcache.Request) bool {
 	}
 	switch r.Op {
 	case memcache.OpQuit:
+		if r.Syntax == memcache.SyntaxBinary {
+			c.answer(r, memcache.Reply{})
+		}
 		return false
 	case memcache.OpError:
 		c.answer(r, memcache.Reply{Status: r.Status})
@@ -69,7 +72,7 @@ func (c *conn) submit(r *memcache.Request) {
 	case len(key) > subjects.MaxKey:
 		c.answer(r, memcache.Reply{Status: memcache.StatusBadFormat})
 		return
-	case r.TooLarge && r.Op != memcache.OpSet:
+	case r.TooLarge && !r.Drops():
 		c.answer(r, memcache.Reply{Status: memcache.StatusTooLarge})
 		return
 	case c.g.held.Load() > int64(c.g.o.MaxHeld):

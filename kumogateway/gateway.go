@@ -29,6 +29,7 @@ type Gateway struct {
 	listeners []net.Listener
 	started   time.Time
 	buffers   sync.Pool // of *readBuf
+	strangers sometimes // clients that speak something else
 
 	held     atomic.Int64 // bytes, about, of requests that wait for answers
 	reading  atomic.Int64 // bytes of buffers for large requests that are being read

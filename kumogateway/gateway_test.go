@@ -1,11 +1,14 @@
 package kumogateway_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -179,12 +182,16 @@ func TestFlushAll(t *testing.T) {
 func TestRubbish(t *testing.T) {
 	noLeaks(t)
 	_, servers := startNodes(t, 1)
-	g := openGateway(t, servers)
+	var log syncBuffer
+	g := openGateway(t, servers, func(o *kumogateway.Options) { o.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+	const strange = "CLIENT_ERROR not a memcached command\r\n"
 	for name, c := range map[string]struct{ in, want string }{
-		"binary protocol": {"\x80\x00\x00\x01", "CLIENT_ERROR not a memcached command\r\n"},
-		"TLS":             {"\x16\x03\x01\x02\x00\x01\x00", "CLIENT_ERROR not a memcached command\r\n"},
-		"an endless line": {strings.Repeat("x", 100000), "CLIENT_ERROR line too long\r\n"},
-		"a browser":       {"GET / HTTP/1.1\r\nHost: x\r\n\r\n", ""},
+		"TLS":                              {"\x16\x03\x01\x02\x00\x01\x00", strange},
+		"Redis":                            {"*1\r\n$4\r\nPING\r\n", strange},
+		"an endless line":                  {strings.Repeat("x", 100000), "CLIENT_ERROR line too long\r\n"},
+		"a browser":                        {"GET / HTTP/1.1\r\nHost: x\r\n\r\n", strange},
+		"a browser made to send a command": {"POST / HTTP/1.1\r\nHost: x\r\n\r\nset a 0 0 1\r\nx\r\n", strange},
+		"a browser, late":                  {"mn\r\nPOST / HTTP/1.1\r\n\r\n", "MN\r\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cl := dial(t, g)
@@ -194,6 +201,28 @@ func TestRubbish(t *testing.T) {
 			}
 		})
 	}
+	if n := strings.Count(log.String(), "does not speak memcached's protocol"); n != 1 {
+		t.Errorf("%d log lines:\n%s", n, log.String())
+	}
+	dial(t, g).do("get a\r\n", "END\r\n")
+}
+
+// syncBuffer is a log that can be read while it is written.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
 }
 
 func TestTooManyConnections(t *testing.T) {

@@ -2,7 +2,6 @@ package kumogateway_test
 
 import (
 	"encoding/json"
-	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -136,82 +135,6 @@ func (n *node) serve(body []byte, write bool) subjects.Reply {
 		n.done[id] = rep
 	}
 	return rep
-}
-
-func (n *node) found(key string) subjects.Reply {
-	rec, ok := n.items[key]
-	if !ok {
-		return subjects.Reply{Status: subjects.StatusNotFound}
-	}
-	return subjects.Reply{Status: subjects.StatusOK, Value: rec.Value, Flags: rec.Flags, Cas: rec.Version.CAS(), Expiry: rec.Expiry}
-}
-
-func (n *node) write(w *subjects.Write) subjects.Reply {
-	key := string(w.Key)
-	old, found := n.items[key]
-	status := func(s subjects.Status) subjects.Reply { return subjects.Reply{Status: s} }
-	put := func(value []byte, flags uint32) subjects.Reply {
-		n.seq++
-		v := subjects.Version{Epoch: w.Epoch, Seq: n.seq}
-		n.items[key] = subjects.Record{Value: append([]byte(nil), value...), Flags: flags, Version: v}
-		return subjects.Reply{Status: subjects.StatusOK, Cas: v.CAS()}
-	}
-	switch w.Verb {
-	case subjects.VerbSet:
-		if w.Cas != 0 && !found {
-			return status(subjects.StatusNotFound)
-		}
-		if w.Cas != 0 && w.Cas != old.Version.CAS() {
-			return status(subjects.StatusExists)
-		}
-		return put(w.Value, w.Flags)
-	case subjects.VerbAdd, subjects.VerbReplace:
-		if found == (w.Verb == subjects.VerbAdd) {
-			return status(subjects.StatusNotStored)
-		}
-		return put(w.Value, w.Flags)
-	case subjects.VerbAppend, subjects.VerbPrepend:
-		if !found {
-			return status(subjects.StatusNotStored)
-		}
-		if w.Verb == subjects.VerbAppend {
-			return put(append(old.Value[:len(old.Value):len(old.Value)], w.Value...), old.Flags)
-		}
-		return put(append(w.Value[:len(w.Value):len(w.Value)], old.Value...), old.Flags)
-	case subjects.VerbDelete:
-		if !found {
-			return status(subjects.StatusNotFound)
-		}
-		delete(n.items, key)
-		return status(subjects.StatusOK)
-	case subjects.VerbIncr, subjects.VerbDecr:
-		if !found {
-			return status(subjects.StatusNotFound)
-		}
-		v, err := strconv.ParseUint(string(old.Value), 10, 64)
-		if err != nil {
-			return status(subjects.StatusNonNumeric)
-		}
-		if w.Verb == subjects.VerbIncr {
-			v += w.Delta
-		} else {
-			v -= min(v, w.Delta)
-		}
-		digits := strconv.AppendUint(nil, v, 10)
-		rep := put(digits, old.Flags)
-		rep.Value = digits
-		return rep
-	case subjects.VerbTouch:
-		return n.found(key)
-	case subjects.VerbFlush:
-		for k := range n.items {
-			if ring.Of([]byte(k), testSize) == w.Partition {
-				delete(n.items, k)
-			}
-		}
-		return status(subjects.StatusOK)
-	}
-	return status(subjects.StatusBad)
 }
 
 // misbehave sets what to do with requests; see node.meddle.

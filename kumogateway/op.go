@@ -32,6 +32,7 @@ type op struct {
 	verb  subjects.Verb    // 0: a read
 	body  []byte           // the message of the last attempt; holds key and value
 	nkey  int              // length of the key with its prefix
+	meta  *memcache.Meta   // where req.Meta points, if it does
 	size  int              // bytes, about, that the operation is counted with
 
 	n        uint64 // the operation's number in its partition, 0 before the first attempt
@@ -60,13 +61,14 @@ var verbs = [...]subjects.Verb{
 	memcache.OpDecr:        subjects.VerbDecr,
 	memcache.OpTouch:       subjects.VerbTouch,
 	memcache.OpFlushAll:    subjects.VerbFlush,
+	memcache.OpFetch:       subjects.VerbFetch,
+	memcache.OpDebug:       0,
 }
 
 // verbOf returns the verb of a request; 0 is a read.
 func verbOf(r *memcache.Request) subjects.Verb {
 	if r.TooLarge {
-		// Nobody may go on reading a value that its writer believes replaced.
-		return subjects.VerbDelete
+		return subjects.VerbDelete // see Drops
 	}
 	return verbs[r.Op]
 }
@@ -89,16 +91,73 @@ func (o *op) encode(req *memcache.Request, key []byte, lowest uint64) {
 		Attempt: o.course.Attempts, Verb: o.verb, Key: key, Value: req.Value, Flags: req.Flags,
 		Exptime: req.Exptime, Delta: req.Delta, MaxItem: uint32(o.r.o.MaxItemSize),
 	}
-	if req.Op == memcache.OpCAS {
-		m.Cas = req.CAS
-		if m.Cas == 0 {
-			m.Cas = noSuchToken
-		}
+	if !req.TooLarge {
+		condition(&m, req)
+		options(&m, req)
 	}
 	if o.r.o.EarlyDelete && o.verb == subjects.VerbDelete || o.r.o.EarlySet && o.verb == subjects.VerbSet {
 		m.Options |= subjects.OptionEarly
 	}
 	o.body = m.Append(o.body[:0])
+}
+
+// condition says which token the value must have.
+func condition(m *subjects.Write, req *memcache.Request) {
+	always := false
+	switch req.Op {
+	case memcache.OpCAS:
+		always = true
+	case memcache.OpDelete:
+		always = req.Meta != nil && req.Meta.Compare
+	case memcache.OpAppend, memcache.OpPrepend, memcache.OpIncr, memcache.OpDecr:
+	default:
+		return
+	}
+	if m.Cas = req.CAS; m.Cas == 0 && always {
+		m.Cas = noSuchToken
+	}
+}
+
+// options says what is particular to the binary protocol and the meta commands.
+func options(m *subjects.Write, req *memcache.Request) {
+	set := func(when bool, option uint32) {
+		if when {
+			m.Options |= option
+		}
+	}
+	m.Vivify, m.Initial = req.Fresh, req.Initial
+	set(req.Vivify, subjects.OptionVivify)
+	f := req.Meta
+	if f == nil {
+		return
+	}
+	m.Token, m.Recache = f.Token, f.Recache
+	set(f.Mint, subjects.OptionToken)
+	switch req.Op {
+	case memcache.OpFetch:
+		set(f.Touch, subjects.OptionTouch)
+		set(f.Renew, subjects.OptionRecache)
+	case memcache.OpIncr, memcache.OpDecr:
+		set(f.Touch, subjects.OptionTouch)
+	case memcache.OpCAS:
+		set(f.Stale, subjects.OptionStale)
+	case memcache.OpDelete:
+		set(f.Stale, subjects.OptionStale)
+		set(f.Empty, subjects.OptionEmpty)
+		set(f.Stale && f.Touch, subjects.OptionTouch)
+	}
+}
+
+// refetch makes a write of a read that found a stale value which no client was
+// told to make anew, so that this one can be told. It is another operation,
+// whose course begins here.
+func (o *op) refetch() {
+	m := subjects.Write{
+		Op: subjects.OpID{Boot: o.r.boot}, Verb: subjects.VerbFetch, Key: o.body[len(o.body)-o.nkey:],
+		MaxItem: uint32(o.r.o.MaxItemSize),
+	}
+	o.body = m.Append(make([]byte, 0, o.nkey+64))
+	o.verb, o.req.Op, o.course = m.Verb, memcache.OpFetch, repeat.Course{}
 }
 
 // again makes the message of a further attempt.
@@ -245,6 +304,9 @@ func (o *op) translate(rep *subjects.Reply) memcache.Reply {
 		}
 		a.Status = s
 	}
+	if o.req.Syntax != memcache.SyntaxText {
+		o.details(&a, rep)
+	}
 	switch {
 	case a.Status.IsError():
 		a.Value = nil
@@ -260,4 +322,16 @@ func (o *op) translate(rep *subjects.Reply) memcache.Reply {
 		}
 	}
 	return a
+}
+
+// details adds what only some syntaxes tell.
+func (o *op) details(a *memcache.Reply, rep *subjects.Reply) {
+	if a.Status == memcache.StatusTooLarge && (o.verb == subjects.VerbAppend || o.verb == subjects.VerbPrepend) {
+		a.Status = memcache.StatusNotStored // as where memcached has no room to append
+	}
+	a.Size, a.Idle, a.Hit = rep.Size, rep.Idle, rep.Hit
+	a.Stale, a.Sent, a.Won = rep.Marks&subjects.MarkStale != 0, rep.Marks&subjects.MarkSent != 0, rep.Marks&subjects.MarkWon != 0
+	if a.TTL = -1; rep.Expiry != 0 {
+		a.TTL = max(0, rep.Expiry-time.Now().Unix())
+	}
 }

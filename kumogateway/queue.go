@@ -35,6 +35,13 @@ func (c *conn) reserve(r *memcache.Request, size int, keyed bool, hash uint64, v
 	}
 	o.req = *r
 	o.req.Key, o.req.Value, o.req.Args = nil, nil, nil
+	if r.Meta != nil {
+		if o.meta == nil {
+			o.meta = new(memcache.Meta)
+		}
+		*o.meta = *r.Meta
+		o.req.Meta = o.meta
+	}
 	o.size, o.hash, o.verb = size, hash, verb
 	c.asked += size
 	if keyed {
@@ -102,6 +109,13 @@ func mark(hash uint64) uint64 { return hash >> 58 }
 
 // finish implements owner.
 func (c *conn) finish(o *op, a *memcache.Reply) {
+	if o.req.Syntax == memcache.SyntaxMeta && o.req.Op == memcache.OpGet && a.Stale && !a.Sent {
+		c.mu.Lock()
+		o.refetch()
+		c.mu.Unlock()
+		o.r.hold(o, 0) // whoever delivers answers must not send
+		return
+	}
 	c.g.held.Add(-int64(o.size))
 	c.mu.Lock()
 	c.marks[mark(o.hash)]--
@@ -166,10 +180,10 @@ func (c *conn) print(o *op) {
 		return
 	}
 	c.spoiled = o.req.More && o.reply.Status.IsError()
-	if o.nkey > 0 && o.req.Op <= memcache.OpGetAndTouch && o.reply.Status == memcache.StatusOK {
+	if o.nkey > 0 && !o.reply.Status.IsError() && o.req.ReturnsKey() {
 		o.req.Key = o.key()
 	}
-	c.out = memcache.AppendText(c.out, &o.req, &o.reply)
+	c.out = memcache.Append(c.out, &o.req, &o.reply)
 }
 
 // recycle makes an operation ready for another use. Called with mu held.
@@ -178,7 +192,7 @@ func (c *conn) recycle(o *op) {
 	if cap(body) > keepBody {
 		body = nil
 	}
-	*o = op{r: o.r, owner: c, try: o.try, body: body[:0]}
+	*o = op{r: o.r, owner: c, try: o.try, meta: o.meta, body: body[:0]}
 	if len(c.free) < 64 {
 		c.free = append(c.free, o)
 	}

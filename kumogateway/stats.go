@@ -82,7 +82,7 @@ func (g *Gateway) generalStats(t *statText) {
 		value uint64
 	}{
 		{"cmd_get", s.get}, {"cmd_set", s.set}, {"cmd_delete", s.delete}, {"cmd_flush", s.flush},
-		{"cmd_touch", s.touch}, {"cmd_meta", 0},
+		{"cmd_touch", s.touch}, {"cmd_meta", s.meta}, {"meta_stale", s.metaStale}, {"meta_won", s.metaWon},
 		{"get_hits", s.getHits}, {"get_misses", s.getMisses}, {"get_expired", 0}, {"get_flushed", 0},
 		{"delete_misses", s.deleteMisses}, {"delete_hits", s.deleteHits},
 		{"incr_misses", s.incrMisses}, {"incr_hits", s.incrHits},

@@ -83,6 +83,19 @@ type Request struct {
 	Meta    *Meta  // of the meta commands; the parser's until its next request
 }
 
+// Drops tells, of a request whose value is too large, whether the value that was
+// there goes: nobody may go on reading what its writer believes replaced.
+// memcached decides that in each syntax anew.
+func (r *Request) Drops() bool {
+	switch r.Syntax {
+	case SyntaxMeta:
+		return true
+	case SyntaxBinary:
+		return r.Opcode == opcodeSet || r.Opcode == opcodeSetQ
+	}
+	return r.Op == OpSet
+}
+
 // Expiry makes a client's expiry time absolute: 0 is never, anything negative
 // has passed already, up to 30 days counts from now, and the rest is a Unix
 // time. now and the result are Unix seconds; 0 means never, and what has
