@@ -144,7 +144,7 @@ func options(m *subjects.Write, req *memcache.Request) {
 	case memcache.OpDelete:
 		set(f.Stale, subjects.OptionStale)
 		set(f.Empty, subjects.OptionEmpty)
-		set(f.Stale && f.Touch, subjects.OptionTouch)
+		set(f.Touch, subjects.OptionTouch)
 	}
 }
 
