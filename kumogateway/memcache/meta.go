@@ -22,6 +22,7 @@ type Meta struct {
 	Mint    bool   // Token is given (E)
 	Stale   bool   // I
 	Empty   bool   // x
+	Length  uint32 // bytes of the value that ms brought
 	Recache int64  // the client wins if the item expires before this
 	Token   uint64 // the CAS token of what is made
 
@@ -108,6 +109,7 @@ func (p *TextParser) metaCommand(command byte, args, buf []byte, head int, r *Re
 	if words++; command == 's' {
 		words++
 	}
+	p.meta.Length = uint32(length)
 	if len(key) == 0 || !ok {
 		return head, fail(r, StatusBadFormat)
 	}

@@ -37,6 +37,9 @@ func TestMetaRequests(t *testing.T) {
 		if change != nil {
 			change(&r)
 		}
+		if m.Length = uint32(len(r.Value)); r.TooLarge {
+			m.Length = 17
+		}
 		return r
 	}
 	for _, c := range []struct {
@@ -135,7 +138,7 @@ func TestMetaReplies(t *testing.T) {
 		{"mg a q", status(StatusNotFound), ""},
 		{"mg a q", status(StatusTimedOut), "SERVER_ERROR timed out\r\n"},
 		{"ms a 1 c s k Oo", full, "HD c9 s5 ka Oo\r\n"},
-		{"ms a 1 c", status(StatusExists), "EX c0\r\n"},
+		{"ms a 1 c s", status(StatusExists), "EX c0 s1\r\n"},
 		{"ms a 1 q", full, ""},
 		{"ms a 1 q", status(StatusNotStored), "NS\r\n"},
 		{"md a k", full, "HD ka\r\n"},
@@ -211,6 +214,7 @@ func drawMeta(t *rapid.T) Request {
 	case 's':
 		r.Op = rapid.SampledFrom([]Op{OpSet, OpAdd, OpReplace, OpAppend, OpPrepend, OpCAS}).Draw(t, "op")
 		r.Value = clone(rapid.SliceOfN(rapid.Byte(), 0, 300).Draw(t, "value"))
+		m.Length = uint32(len(r.Value))
 		r.Vivify = (r.Op == OpAppend || r.Op == OpPrepend) && rapid.Bool().Draw(t, "N")
 		m.Touch = rapid.Bool().Draw(t, "T")
 	case 'd':

@@ -86,6 +86,9 @@ func appendMetaFlag(dst []byte, r *Request, a *Reply, letter byte) []byte {
 		size := uint64(len(a.Value))
 		if r.Meta.Command == 's' {
 			size = uint64(a.Size)
+			if a.Status != StatusOK { // it tells the size of what was not stored
+				size = uint64(r.Meta.Length)
+			}
 		}
 		return strconv.AppendUint(dst, size, 10)
 	case 't':
