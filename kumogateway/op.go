@@ -331,7 +331,12 @@ func (o *op) details(a *memcache.Reply, rep *subjects.Reply) {
 	}
 	a.Size, a.Idle, a.Hit = rep.Size, rep.Idle, rep.Hit
 	a.Stale, a.Sent, a.Won = rep.Marks&subjects.MarkStale != 0, rep.Marks&subjects.MarkSent != 0, rep.Marks&subjects.MarkWon != 0
-	if a.TTL = -1; rep.Expiry != 0 {
+	switch m := o.req.Meta; {
+	case rep.Expiry != 0:
 		a.TTL = max(0, rep.Expiry-time.Now().Unix())
+	case m != nil && m.Touch && o.req.Exptime != 0 && !o.req.Vivify: // it is over with this request
+		a.TTL = 0
+	default:
+		a.TTL = -1
 	}
 }
