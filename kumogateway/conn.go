@@ -169,16 +169,13 @@ func (c *conn) read() error {
 		return nil
 	}
 	var req memcache.Request
-	first := true
 	for {
 		n, ok := c.parser.Next(c.buf[c.r:c.w], &req)
 		c.r += n
 		if ok {
-			if first && req.Noreply && req.Close {
-				c.foreign(c.buf[:c.r])
-				return nil
+			if req.Noreply && req.Close {
+				c.stranger(c.buf[c.r-n : c.r]) // who is told nothing, as memcached's tests want it
 			}
-			first = false
 			if !c.execute(&req) || req.Close {
 				return nil
 			}

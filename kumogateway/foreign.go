@@ -11,15 +11,19 @@ import (
 // foreignEvery is how often clients that speak something else are logged.
 const foreignEvery = time.Minute
 
-// foreign tells a client that speaks another protocol so. What it began with
-// names the protocol in the log. A browser that somebody made send our commands
-// gets nothing that it would carry out, and the connection ends.
+// foreign tells a client that speaks another protocol so.
 func (c *conn) foreign(begin []byte) {
+	c.stranger(begin)
+	c.answer(&memcache.Request{Op: memcache.OpError, Close: true}, memcache.Reply{Status: memcache.StatusNoSyntax})
+}
+
+// stranger logs a client that speaks another protocol. What it sent names the
+// protocol in the log.
+func (c *conn) stranger(begin []byte) {
 	c.g.strangers.note(func(unsaid int) {
 		c.g.o.Log.Warn("a client does not speak memcached's protocol: connection closed",
 			"client", c.nc.RemoteAddr(), "looks_like", guess(begin), "unlogged", unsaid)
 	})
-	c.answer(&memcache.Request{Op: memcache.OpError, Close: true}, memcache.Reply{Status: memcache.StatusNoSyntax})
 }
 
 // guess names the protocol that begins like this.

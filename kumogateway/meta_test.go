@@ -3,6 +3,7 @@ package kumogateway_test
 import (
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/etolabo/kumofs/kumogateway"
@@ -108,18 +109,18 @@ func TestMetaStaleWhileServersMove(t *testing.T) {
 	nodes, servers := startNodes(t, 1)
 	c := dial(t, openGateway(t, servers))
 	c.do("ms a 1\r\nx\r\nmd a I\r\n", "HD\r\nHD\r\n")
-	refused := 0
+	var refused atomic.Int32
 	nodes[0].misbehave(func(write bool, key string) *subjects.Status {
-		if write && refused < 3 {
-			refused++
+		if write && refused.Load() < 3 {
+			refused.Add(1)
 			return told(subjects.StatusRetry)
 		}
 		return nil
 	})
 	c.do("mg a v\r\n", "VA 1 X W\r\nx\r\n")
 	c.do("mg a v\r\n", "VA 1 Z X\r\nx\r\n")
-	if refused != 3 {
-		t.Errorf("refused %d times", refused)
+	if n := refused.Load(); n != 3 {
+		t.Errorf("refused %d times", n)
 	}
 }
 
