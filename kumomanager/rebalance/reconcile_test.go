@@ -93,7 +93,11 @@ func (w *world) start(id ring.NodeID) {
 		c.Unclean = c.Unclean || w.crashed[id] && c.Incomplete
 		w.copies[p][id] = c
 	}
-	n := ring.Node{ID: id, Boot: w.boots, Name: fmt.Sprint("n", uint64(id)), Unclean: w.crashed[id]}
+	// A store keeps in mind what is in doubt until the copies say that it no longer
+	// matters.
+	doubt := func(c ring.Config) bool { return slices.Contains(c.Unclean, id) }
+	unclean := w.crashed[id] || w.table != nil && slices.ContainsFunc(w.table.Partitions, doubt)
+	n := ring.Node{ID: id, Boot: w.boots, Name: fmt.Sprint("n", uint64(id)), Unclean: unclean}
 	delete(w.crashed, id)
 	w.apply(ring.Command{Seen: []ring.Node{n}})
 }
