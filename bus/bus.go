@@ -41,6 +41,9 @@ type Bus struct {
 	log        *slog.Logger
 	maxPayload int
 	srv        *server.Server // nil in a client
+	srvOptions *server.Options
+	rejoining  sync.Mutex
+	rejoins    int // under rejoining
 	clientAddr string
 	routeAddr  string
 	nc         *nats.Conn
@@ -75,7 +78,7 @@ func Open(o Options) (_ *Bus, err error) {
 			b.Close()
 		}
 	}()
-	if b.srv, err = startServer(o); err != nil {
+	if b.srv, b.srvOptions, err = startServer(o); err != nil {
 		return nil, err
 	}
 	clientPort := b.srv.Addr().(*net.TCPAddr).Port

@@ -35,20 +35,22 @@ const (
 const DefaultMaxPayload = 1<<20 + 64<<10
 
 // startServer starts the embedded server and returns when its ports are open.
-func startServer(o Options) (_ *server.Server, err error) {
+// The options are those that it was given, for Rejoin.
+func startServer(o Options) (_ *server.Server, given *server.Options, err error) {
 	so, err := serverOptions(o)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	given = so.Clone()
 	if err := probe("client", o.Listen); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := probe("route", o.RouteListen); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	srv, err := server.NewServer(so)
 	if err != nil {
-		return nil, fmt.Errorf("start bus member %s: %w", o.Name, err)
+		return nil, nil, fmt.Errorf("start bus member %s: %w", o.Name, err)
 	}
 	defer func() {
 		if err != nil {
@@ -63,9 +65,9 @@ func startServer(o Options) (_ *server.Server, err error) {
 		// It may hold one of the two ports, which must not look taken then.
 		srv.Shutdown()
 		srv.WaitForShutdown()
-		return nil, startError(o, logger)
+		return nil, nil, startError(o, logger)
 	}
-	return srv, nil
+	return srv, given, nil
 }
 
 // startError tells why the server did not open its ports. They were free a

@@ -194,6 +194,7 @@ func (s *Server) run() (err error) {
 	s.background.Go(s.gauge)
 	s.background.Go(s.askLoop)
 	s.background.Go(s.tick)
+	s.background.Go(s.keepMesh)
 	return nil
 }
 
