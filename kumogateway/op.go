@@ -81,7 +81,7 @@ const noSuchToken = 1<<64 - 1
 func (o *op) encode(req *memcache.Request, key []byte, lowest uint64) {
 	o.nkey = len(key)
 	if !o.write() {
-		m := subjects.Read{Partition: o.part, Epoch: o.course.Epoch, Key: key}
+		m := subjects.Read{Partition: o.part, Epoch: o.course.Epoch, Peek: req.Meta != nil && req.Meta.Peek, Key: key}
 		o.body = m.Append(o.body[:0])
 		return
 	}

@@ -248,7 +248,7 @@ func (r *reader) found(i int, rec subjects.Record, found bool, err error) {
 		r.bytes += len(rec.Value)
 		rep.Status, rep.Value, rep.Flags = subjects.StatusOK, rec.Value, rec.Flags
 		rep.Cas, rep.Expiry, rep.Marks, rep.Size = rec.CAS(), rec.Expiry, rec.Bits, uint32(len(rec.Value))
-		rep.Idle, rep.Hit = r.s.recent.read(ring.Hash(m.Key), r.clock)
+		rep.Idle, rep.Hit = r.s.recent.read(ring.Hash(m.Key), r.clock, !m.Peek)
 	}
 	if r.s.o.Replica.Confirm && (rep.Status == subjects.StatusOK || rep.Status == subjects.StatusNotFound) {
 		rep.Value = bytes.Clone(rep.Value) // which may be valid only here

@@ -25,7 +25,7 @@ func (c *core) perform(p *part, e replica.Effect) {
 				e.Reply = subjects.Reply{Status: subjects.StatusRetry, Epoch: e.Reply.Epoch}
 			}
 			if who.fetched != 0 && e.Reply.Status == subjects.StatusOK {
-				e.Reply.Idle, e.Reply.Hit = c.s.recent.read(who.fetched, c.clock)
+				e.Reply.Idle, e.Reply.Hit = c.s.recent.read(who.fetched, c.clock, true)
 			}
 			c.reply(who.caller, &e.Reply)
 		}

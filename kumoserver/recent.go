@@ -41,8 +41,8 @@ func (r *recent) slot(hash uint64) (*atomic.Uint64, uint64) {
 	return &r.slots[hash>>(64-recentBits)], hash >> (64 - recentBits - recentTag) & (1<<recentTag - 1)
 }
 
-// read notes a read and returns what was known before it.
-func (r *recent) read(hash uint64, clock int64) (idle uint32, hit bool) {
+// read returns what was known of a key, and notes that it was read, if that counts.
+func (r *recent) read(hash uint64, clock int64, counts bool) (idle uint32, hit bool) {
 	at, tag := r.slot(hash)
 	now, was := seconds(clock), at.Load()
 	last := uint32(was >> 1)
@@ -52,7 +52,7 @@ func (r *recent) read(hash uint64, clock int64) (idle uint32, hit bool) {
 	case was>>33 == tag:
 		hit = was&1 != 0
 	}
-	if is := tag<<33 | uint64(now)<<1 | 1; is != was { // readers of one key share its line
+	if is := tag<<33 | uint64(now)<<1 | 1; counts && is != was { // readers of one key share its line
 		at.Store(is)
 	}
 	if now > last {

@@ -13,7 +13,7 @@ func TestRecent(t *testing.T) {
 	at := func(s int64) int64 { return start + 1000*s }
 	want := func(hash uint64, s int64, idle uint32, hit bool) {
 		t.Helper()
-		if i, h := r.read(hash, at(s)); i != idle || h != hit {
+		if i, h := r.read(hash, at(s), true); i != idle || h != hit {
 			t.Errorf("after %d s: idle %d, hit %v; want %d, %v", s, i, h, idle, hit)
 		}
 	}
@@ -48,10 +48,10 @@ func TestRecent(t *testing.T) {
 		{"answer", subjects.Entry{Kind: subjects.EntryAnswer}, 10, true},
 		{"noop", subjects.Entry{Kind: subjects.EntryNoop}, 10, true},
 	} {
-		r.read(h, at(100))
+		r.read(h, at(100), true)
 		tt.e.Key = key
 		r.logged(&tt.e, at(105))
-		if i, hit := r.read(h, at(110)); i != tt.idle || hit != tt.hit {
+		if i, hit := r.read(h, at(110), true); i != tt.idle || hit != tt.hit {
 			t.Errorf("%s: idle %d, hit %v; want %d, %v", tt.name, i, hit, tt.idle, tt.hit)
 		}
 	}
@@ -62,6 +62,22 @@ func BenchmarkRecentRead(b *testing.B) {
 	b.ReportAllocs()
 	for i := range b.N {
 		key[0] = byte(i)
-		r.read(ring.Hash(key), int64(i))
+		r.read(ring.Hash(key), int64(i), true)
+	}
+}
+
+// A look that does not count leaves everything as it was.
+func TestPeek(t *testing.T) {
+	var r recent
+	h := ring.Hash([]byte("k"))
+	r.written(h, 100_000)
+	for range 2 {
+		if idle, hit := r.read(h, 107_000, false); idle != 7 || hit {
+			t.Errorf("idle %d, hit %v", idle, hit)
+		}
+	}
+	r.read(h, 110_000, true)
+	if idle, hit := r.read(h, 112_000, false); idle != 2 || !hit {
+		t.Errorf("after a read: idle %d, hit %v", idle, hit)
 	}
 }

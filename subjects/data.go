@@ -226,22 +226,24 @@ const (
 type Read struct {
 	Partition ring.Partition
 	Epoch     ring.Epoch // of the partition, as the sender's ring has it
-	Key       []byte
+	Peek      bool       // it does not count as a use of the value; see Reply.Idle and Hit
+	Key       []byte     // last, so that its place in the message is known
 }
 
 // Append appends the message in its wire form.
 func (m *Read) Append(b []byte) []byte {
-	b = appendArray(b, 3)
+	b = appendArray(b, 4)
 	b = appendUint(b, uint64(m.Partition))
 	b = appendUint(b, uint64(m.Epoch))
+	b = appendBool(b, m.Peek)
 	return appendBytes(b, m.Key)
 }
 
 // Decode reads what Append wrote; byte strings alias b.
 func (m *Read) Decode(b []byte) error {
 	r := reader{b: b}
-	more := r.fields(3)
-	m.Partition, m.Epoch, m.Key = ring.Partition(r.uint()), ring.Epoch(r.uint()), r.bytes()
+	more := r.fields(4)
+	m.Partition, m.Epoch, m.Peek, m.Key = ring.Partition(r.uint()), ring.Epoch(r.uint()), r.bool(), r.bytes()
 	return r.end(more)
 }
 
