@@ -31,7 +31,8 @@ type peer struct {
 	sentAt  int64 // when the newest unanswered message went
 	waiting int64 // since when something is unanswered; 0: nothing is
 	silent  bool
-	fault   bool // it said that its copy cannot go on
+	fault   bool   // it said that its copy cannot go on
+	had     uint64 // entries that the process that was met last has had for certain
 
 	lease      int64 // until when it lets this process read
 	leaseAsked int64 // when it was last asked for one
@@ -59,6 +60,7 @@ func (p *peer) inherit(old *peer) {
 
 // start sends EpochStart.
 func (l *lead) start(r *Replica, p *peer) {
+	p.had = max(p.had, p.match)
 	p.state, p.match, p.sentAt = starting, 0, r.now
 	if p.waiting == 0 {
 		p.waiting = r.now
@@ -80,11 +82,14 @@ func (r *Replica) epochReply(m *subjects.EpochReply) {
 	if p == nil || p.state != starting {
 		return
 	}
+	tail := m.Outline.Tail()
+	if m.Answer == subjects.AnswerOK && m.From.Boot == p.boot && tail.Seq < p.had && !p.restart {
+		return // the answer to an earlier EpochStart, late: the process has had more since
+	}
 	p.heard()
 	// It has promised this epoch, and so stopped if it led one before; an earlier
 	// process of its store is gone.
 	r.release(func(g grant) bool { return g.to.Store == p.id })
-	tail := m.Outline.Tail()
 	whole := m.Answer == subjects.AnswerOK && r.outline.Holds(tail) && l.reaches(r, tail.Seq)
 	switch counts := !p.learner || slices.Contains(l.asked, p.id); {
 	case counts && (!whole || m.Incomplete):
@@ -97,6 +102,9 @@ func (r *Replica) epochReply(m *subjects.EpochReply) {
 		return // from before it was told to begin anew
 	}
 	p.restart, p.fault = false, false
+	if m.From.Boot != p.boot {
+		p.had = 0
+	}
 	p.boot, p.state = m.From.Boot, replicating
 	p.match, p.next, p.bytes, p.told, p.knows = tail.Seq, tail.Seq+1, 0, 0, m.Commit
 	p.complete, p.cursor, p.reading = !m.Incomplete, bytes.Clone(m.Cursor), false
@@ -116,7 +124,7 @@ func (l *lead) restart(r *Replica, p *peer) {
 	if p.restart && l.reaches(r, p.base.Seq) {
 		return // it was told
 	}
-	p.restart, p.base, p.joining = true, r.outline.At(r.commit), false
+	p.restart, p.base, p.joining, p.match, p.had = true, r.outline.At(r.commit), false, 0, 0
 	l.start(r, p)
 }
 
