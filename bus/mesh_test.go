@@ -184,18 +184,21 @@ func TestDialBeforeTheServer(t *testing.T) {
 	}
 	var up atomic.Bool
 	c.OnState(up.Store)
-	got := make(chan struct{}, 1)
-	if _, err := c.Subscribe("x", func(*bus.Msg) { got <- struct{}{} }); err != nil {
+	var got atomic.Bool
+	if _, err := c.Subscribe("x", func(*bus.Msg) { got.Store(true) }); err != nil {
 		t.Fatal(err)
 	}
 	o := options(t, "a")
 	o.Listen = addr
 	b := open(t, o)
 	eventually(t, "client connects", func() bool { return c.Connected() && up.Load() })
-	if err := b.Publish("x", nil); err != nil {
-		t.Fatal(err)
-	}
-	<-got
+	// The server may hear of the subscription a moment after the connection.
+	eventually(t, "a message arrives", func() bool {
+		if err := b.Publish("x", nil); err != nil {
+			t.Fatal(err)
+		}
+		return got.Load()
+	})
 	closeBus(t, b)
 	eventually(t, "client notices", func() bool { return !c.Connected() && !up.Load() })
 	open(t, o)
