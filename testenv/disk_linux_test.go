@@ -34,16 +34,19 @@ func own(t *testing.T, folder, kind string, megabytes int) (do func(words ...str
 	}
 	if kind == "tmpfs" {
 		try("mount", "-t", "tmpfs", "-o", fmt.Sprintf("size=%dm", megabytes), "none", folder)
+		t.Cleanup(func() { do("umount", folder) })
 	} else {
 		image := filepath.Join(t.TempDir(), "image")
 		try("truncate", "-s", fmt.Sprintf("%dM", megabytes), image)
 		try("mkfs.ext4", "-q", image)
 		try("mount", "-o", "loop", image, folder)
+		t.Cleanup(func() { do("umount", folder) })
+		try("fsfreeze", "-f", folder)
+		do("fsfreeze", "-u", folder)
 		if err := os.Remove(filepath.Join(folder, "lost+found")); err != nil {
 			t.Fatal(err)
 		}
 	}
-	t.Cleanup(func() { do("umount", folder) })
 	return do
 }
 
