@@ -125,28 +125,14 @@ var opcodes = [numOpcodes]opcode{
 type BinaryParser struct {
 	MaxValue int // bytes of a value; larger ones are passed over
 
-	swallow int    // bytes still to pass over
-	want    int    // see Want
-	refuse  Status // see Refuse
+	intake
 }
-
-// Want returns how many bytes Next needs before it can go on, counted from the
-// start of what it left unconsumed; 0 when it cannot know.
-func (p *BinaryParser) Want() int { return p.want }
-
-// Refuse makes an error of the request for whose body Want asks. It is passed
-// over as it comes.
-func (p *BinaryParser) Refuse(why Status) { p.refuse = why }
 
 // Next takes the first request from buf into r, as TextParser.Next does.
 func (p *BinaryParser) Next(buf []byte, r *Request) (n int, ok bool) {
-	p.want = 0
-	if p.swallow > 0 {
-		n = min(p.swallow, len(buf))
-		p.swallow -= n
-		if p.swallow > 0 {
-			return n, false
-		}
+	n, ok = p.pass(buf)
+	if !ok {
+		return n, false
 	}
 	used, ok := p.packet(buf[n:], r)
 	return n + used, ok

@@ -1,6 +1,9 @@
 package memcache
 
-import "bytes"
+import (
+	"bytes"
+	"strings"
+)
 
 // Limits of a meta command.
 const (
@@ -270,10 +273,8 @@ func (p *TextParser) metaFlag(l *metaLine, w []byte) Status {
 	case 'q':
 		r.Quiet = true
 	case 'k', 's', 't', 'c', 'f', 'l', 'h':
-		for _, c := range []byte(returned(m.Command)) {
-			if c == letter {
-				m.Want(letter)
-			}
+		if strings.IndexByte(returned(m.Command), letter) >= 0 {
+			m.Want(letter)
 		}
 	case 'P', 'L': // for proxies
 	default:

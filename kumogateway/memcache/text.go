@@ -46,33 +46,19 @@ func Sniff(first byte) Syntax {
 type TextParser struct {
 	MaxValue int // bytes of a value; larger ones are passed over
 
-	swallow int     // bytes of a refused value still to pass over
-	want    int     // see Want
-	refuse  Status  // see Refuse
+	intake
 	list    Request // the rest of a list of keys, if list.Op is set
 	meta    Meta    // of the meta command that was parsed last
 	decoded [MaxKey]byte
 }
 
-// Want returns how many bytes Next needs before it can go on, counted from the
-// start of what it left unconsumed; 0 when it cannot know.
-func (p *TextParser) Want() int { return p.want }
-
-// Refuse makes an error of the request for whose value Want asks. Its value is
-// passed over as it comes.
-func (p *TextParser) Refuse(why Status) { p.refuse = why }
-
 // Next takes the first request from buf into r. The first n bytes of buf are
 // done with, whether there was a request (ok) or more input is needed; r's
 // slices alias buf.
 func (p *TextParser) Next(buf []byte, r *Request) (n int, ok bool) {
-	p.want = 0
-	if p.swallow > 0 {
-		n = min(p.swallow, len(buf))
-		p.swallow -= n
-		if p.swallow > 0 {
-			return n, false
-		}
+	n, ok = p.pass(buf)
+	if !ok {
+		return n, false
 	}
 	var used int
 	if p.list.Op != OpNone {
