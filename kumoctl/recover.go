@@ -104,7 +104,7 @@ func copyText(c subjects.NodeCopy) string {
 	for _, w := range []struct {
 		is   bool
 		word string
-	}{{c.Incomplete, "not complete"}, {c.Unclean, "its machine died"}, {c.Damaged > 0, "damaged"}} {
+	}{{c.Incomplete, "not complete"}, {c.Unclean, "its machine or its disk died"}, {c.Damaged > 0, "damaged"}} {
 		if w.is {
 			words = append(words, w.word)
 		}

@@ -26,7 +26,7 @@ func simulate(servers []string, partitions, replicas int) (*ring.Table, error) {
 		}
 		id := ring.NodeID(i + 1)
 		n := ring.Node{ID: id, Name: subjects.NodeName(addr), Addr: addr, Zone: zone, Boot: 1}
-		if t, _, err = t.Apply(ring.Command{Seen: []ring.Node{n}}); err != nil {
+		if t, _, err = t.Apply(ring.Command{Seen: []ring.Sighting{{Node: n}}}); err != nil {
 			return nil, &cli.UsageError{Err: err}
 		}
 		nodes = append(nodes, rebalance.Server{ID: id, Zone: zone})

@@ -229,9 +229,8 @@ type server struct {
 	mu    sync.Mutex
 	conns []net.Conn
 
-	unclean bool
-	cancel  context.CancelFunc
-	wg      sync.WaitGroup
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
 }
 
 func newServer(t testing.TB, g *group, id ring.NodeID) *server {
@@ -308,7 +307,7 @@ func (s *server) accept() {
 func (s *server) beat(stopping bool) {
 	data, _ := json.Marshal(subjects.Heartbeat{
 		Cluster: "kumo", Node: s.name(), ID: s.id, Boot: s.boot, Role: subjects.RoleServer, Version: "1.2.3",
-		Addr: s.addr, Proof: s.proof.Addr().String(), Unclean: s.unclean, Stopping: stopping, Time: time.Now().UnixMilli(),
+		Addr: s.addr, Proof: s.proof.Addr().String(), Stopping: stopping, Time: time.Now().UnixMilli(),
 	})
 	_ = s.bus.Publish(subjects.Cluster("kumo").Heartbeat(s.name()), data)
 }

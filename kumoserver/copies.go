@@ -57,7 +57,7 @@ func (c *core) copyOf(id ring.Partition) subjects.Copy {
 	st := c.store.State(id)
 	cp := subjects.Copy{
 		Partition: id, Tail: st.Tail, Commit: st.Commit, Items: c.store.Items(id),
-		Incomplete: st.Incomplete, Unclean: st.Unclean || c.s.unclean[id],
+		Incomplete: st.Incomplete, Unclean: st.Unclean,
 	}
 	cp.Damaged = c.store.Bad(id)
 	if p := c.parts[id]; p != nil {

@@ -2,6 +2,7 @@ package kumoserver
 
 import (
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -29,6 +30,7 @@ const (
 type gauges struct {
 	load    atomic.Pointer[subjects.Load]
 	disk    atomic.Pointer[subjects.Disk]
+	unclean atomic.Pointer[ring.PartitionSet]
 	stuckAt atomic.Int64 // when a stall was last seen, on boottime's clock; 0: never
 }
 
@@ -47,6 +49,8 @@ func (s *Server) gauge() error {
 }
 
 func (s *Server) readGauges() {
+	unclean := s.doubtful()
+	s.gauges.unclean.Store(&unclean)
 	st := s.store.Stats()
 	last, _ := s.store.ScrubState()
 	d := subjects.Disk{Full: s.store.Full(), Broken: s.store.Broken() != nil, Found: last.Damaged}
@@ -67,6 +71,17 @@ func (s *Server) readGauges() {
 		Primaries: int(s.primaries.Load()), Replicas: int(s.replicas.Load()), Learners: int(s.joins.Load()),
 		MovedBytes: s.moved.Load(),
 	})
+}
+
+// doubtful are the partitions of the cluster of which the store may lack what it
+// acknowledged: copies that are unclean or lost, and in a store that lost its
+// database, those that it knows nothing of.
+func (s *Server) doubtful() ring.PartitionSet {
+	of := ring.MaxPartitions
+	if s.watch != nil && s.Table().Size() > 0 {
+		of = s.Table().Size()
+	}
+	return ring.SetOf(slices.DeleteFunc(s.store.Doubtful(), func(p ring.Partition) bool { return int(p) >= of })...)
 }
 
 // load and disk are what was read last.

@@ -43,11 +43,6 @@ type Server struct {
 	witness Closer
 	stops   []func() error // subscriptions and services
 
-	// unclean are the copies that might lack what they had acknowledged when this
-	// process began; never changed. What the managers knew of them then rests on
-	// what was acknowledged, whatever has become of them since.
-	unclean map[ring.Partition]bool
-
 	recent  *recent
 	gauges  gauges
 	inbox   *inbox
@@ -78,7 +73,7 @@ func Open(o Options) (_ *Server, err error) {
 	}
 	s := &Server{
 		o: o, start: time.Now(), name: subjects.NodeName(o.Listen), recent: newRecent(time.Now().UnixMilli()),
-		unclean: map[ring.Partition]bool{}, inbox: newInbox(), asks: make(chan ring.Change, 2*ring.MaxPartitions), scans: make(chan struct{}, 4),
+		inbox: newInbox(), asks: make(chan ring.Change, 2*ring.MaxPartitions), scans: make(chan struct{}, 4),
 	}
 	s.log = o.Log.With("node", s.name)
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
@@ -103,10 +98,7 @@ func Open(o Options) (_ *Server, err error) {
 	for _, d := range s.store.Damaged() {
 		s.log.Warn("damage found in the store", "what", d)
 	}
-	for _, p := range s.store.Unclean() {
-		s.unclean[p] = true
-	}
-	if n := len(s.unclean); n > 0 {
+	if n := len(s.store.Unclean()); n > 0 {
 		s.log.Warn("copies may lack what they had acknowledged; they come back through the others", "copies", n)
 	}
 	s.cluster.Store(uint64(s.store.ClusterID()))

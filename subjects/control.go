@@ -38,8 +38,10 @@ type Heartbeat struct {
 	Time      int64          `json:"time"`   // Unix milliseconds
 	Uptime    int64          `json:"uptime"` // seconds
 	Load      Load           `json:"load"`
-	Unclean   bool           `json:"unclean,omitempty"` // R13: the store may have lost acknowledged entries
-	Disk      Disk           `json:"disk,omitzero"`
+	// Unclean are the partitions of which the store may lack what it
+	// acknowledged, now (R13).
+	Unclean ring.PartitionSet `json:"unclean_copies,omitzero"`
+	Disk    Disk              `json:"disk,omitzero"`
 }
 
 // Disk is how a server's disk does.
@@ -186,8 +188,7 @@ type Copy struct {
 	Items     int64          `json:"items"`  // keys in the database, about
 	// Incomplete copies lack keys: they were being made, or their file is gone.
 	Incomplete bool `json:"incomplete,omitempty"`
-	// Unclean copies might lack what they had acknowledged when the process
-	// began, or do now.
+	// Unclean copies might lack what they had acknowledged.
 	Unclean bool `json:"unclean,omitempty"`
 	Damaged int  `json:"damaged,omitempty"` // records that cannot be read
 	Leads   bool `json:"leads,omitempty"`   // the process leads the partition

@@ -352,20 +352,17 @@ func (m *Roster) Status(now int64) map[ring.NodeID]rebalance.Status {
 }
 
 // Changes returns what the table does not know yet.
-func (m *Roster) Changes(t *ring.Table) (seen []ring.Node, down []ring.Process) {
+func (m *Roster) Changes(t *ring.Table) (seen []ring.Sighting, down []ring.Process) {
 	for id, s := range m.servers {
 		old, known := t.Node(id)
 		switch s.State {
 		case rebalance.Up:
 			n := ring.Node{
 				ID: id, Name: s.Heartbeat.Node, Addr: s.Heartbeat.Addr, Proof: s.Heartbeat.Proof, Zone: s.Heartbeat.Zone, Boot: s.Heartbeat.Boot,
-				Up: true, Attached: old.Attached, Detached: old.Detached, Unclean: s.Heartbeat.Unclean,
-			}
-			if old.Boot == n.Boot {
-				n.Unclean = old.Unclean // as it was when the process started
+				Up: true, Attached: old.Attached, Detached: old.Detached,
 			}
 			if n != old {
-				seen = append(seen, n)
+				seen = append(seen, ring.Sighting{Node: n, Unclean: s.Heartbeat.Unclean})
 			}
 		case rebalance.Down:
 			if known && old.Up {
@@ -373,7 +370,7 @@ func (m *Roster) Changes(t *ring.Table) (seen []ring.Node, down []ring.Process) 
 			}
 		}
 	}
-	slices.SortFunc(seen, func(a, b ring.Node) int { return cmp.Compare(a.ID, b.ID) })
+	slices.SortFunc(seen, func(a, b ring.Sighting) int { return cmp.Compare(a.ID, b.ID) })
 	slices.SortFunc(down, func(a, b ring.Process) int { return cmp.Compare(a.Store, b.Store) })
 	return seen, down
 }

@@ -41,7 +41,7 @@ func Judge(v View, from ring.Process, c ring.Change) (_ ring.Change, why string)
 			return c, "node " + id.String() + " is not wished as a copy"
 		}
 	}
-	c.By, c.Loss, c.Whole = from, false, false
+	c.By, c.Loss = from, false
 	heard := filter(old.ISR, func(id ring.NodeID) bool {
 		return !slices.Contains(c.ISR, id) && v.up(id) && !slices.Contains(old.Unclean, id)
 	})

@@ -15,8 +15,7 @@ type Copy struct {
 	Seq   uint64
 	// Incomplete copies lack keys: they were being made, or their file is gone.
 	Incomplete bool
-	// Unclean copies might lack what they had acknowledged when the server's
-	// process began.
+	// Unclean copies might lack what they had acknowledged.
 	Unclean bool
 	Damaged int  // records that cannot be read
 	Leads   bool // the server's process leads the partition
@@ -27,31 +26,19 @@ func (c Copy) compare(o Copy) int {
 }
 
 // lastResort finds who may lead where the ring knows of nobody in sync that is
-// up and clean (R13). The ring calls all copies of a store unclean: one that the
-// store says has lost nothing leads. Otherwise acknowledged writes may be lost in
-// any case, if all members are unclean; once all have been heard the longest log
-// leads. While a member is missing that may hold more, nobody does: that takes
-// an operator.
+// up and clean (R13). If all members are unclean, acknowledged writes may be lost
+// in any case; once all have been heard the longest log leads. While a member is
+// missing that may hold more, nobody does: that takes an operator.
 func (r *reconciler) lastResort(p ring.Partition, d *draft) []ring.NodeID {
-	said := r.Copies[p]
-	heard := filter(d.ISR, r.up)
-	whole := filter(heard, func(id ring.NodeID) bool {
-		c, ok := said[id]
-		return ok && !c.Unclean && !c.Incomplete
-	})
-	if len(whole) > 0 {
-		d.whole = true
-		return whole
+	if slices.ContainsFunc(d.ISR, func(id ring.NodeID) bool { return !r.up(id) || !slices.Contains(d.Unclean, id) }) {
+		return nil
 	}
-	if slices.ContainsFunc(heard, func(id ring.NodeID) bool { _, ok := said[id]; return !ok }) {
+	said := r.Copies[p]
+	if slices.ContainsFunc(d.ISR, func(id ring.NodeID) bool { _, ok := said[id]; return !ok }) {
 		r.unsure = append(r.unsure, p)
 		return nil
 	}
-	clean := func(id ring.NodeID) bool { return !slices.Contains(d.Unclean, id) }
-	if len(heard) < len(d.ISR) || slices.ContainsFunc(d.ISR, clean) {
-		return nil
-	}
-	complete := filter(heard, func(id ring.NodeID) bool { return !said[id].Incomplete })
+	complete := filter(d.ISR, func(id ring.NodeID) bool { return !said[id].Incomplete })
 	if len(complete) == 0 {
 		return nil
 	}

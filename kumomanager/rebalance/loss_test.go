@@ -46,7 +46,7 @@ func three(t failer, up, unclean []ring.NodeID) View {
 	w := cluster(t, 1, 3, 3)
 	w.table.Partitions[0].Primary = ring.Process{Store: 1, Boot: w.nodes[1].Boot}
 	for _, id := range []ring.NodeID{1, 2, 3} {
-		w.crashed[id] = slices.Contains(unclean, id)
+		w.copies[0][id] = Copy{Epoch: 1, Unclean: slices.Contains(unclean, id)}
 		s := w.nodes[id]
 		w.nodes[id] = Status{State: Down, Boot: s.Boot}
 		w.apply(ring.Command{Down: []ring.Process{{Store: id, Boot: s.Boot}}})
@@ -73,13 +73,9 @@ func TestLastResort(t *testing.T) {
 		unsure  bool
 	}{
 		{name: "who is clean leads, and nobody is asked", up: all, unclean: []ring.NodeID{1, 2}, lead: 3},
-		{name: "who is clean is missing: the others are asked", up: all[:2], unclean: all[:2], unsure: true},
-		{name: "who is clean is missing, the others may have lost something", up: all[:2], unclean: all[:2],
+		{name: "who is clean is missing", up: all[:2], unclean: all[:2],
 			said: map[ring.NodeID]Copy{1: unclean(9), 2: unclean(8)}},
-		{name: "an unclean store has lost nothing of this copy", up: all[:2], unclean: all[:2],
-			said: map[ring.NodeID]Copy{1: unclean(9), 2: {Epoch: 1, Seq: 5}}, lead: 2},
-		{name: "what is not complete does not count as whole", up: all[:2], unclean: all[:2],
-			said: map[ring.NodeID]Copy{1: unclean(9), 2: {Epoch: 1, Seq: 5, Incomplete: true}}},
+		{name: "all are unclean, and nobody was asked", up: all, unclean: all, unsure: true},
 		{name: "all are unclean and one is missing", up: all[:2], unclean: all,
 			said: map[ring.NodeID]Copy{1: unclean(9), 2: unclean(8)}},
 		{name: "all are unclean and one has not answered", up: all, unclean: all,

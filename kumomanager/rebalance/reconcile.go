@@ -118,7 +118,6 @@ type draft struct {
 	ring.Config
 	changed bool
 	loss    bool
-	whole   bool
 	reason  string
 }
 
@@ -135,7 +134,7 @@ func (r *reconciler) outcome() Outcome {
 		if d.changed {
 			out.Changes = append(out.Changes, ring.Change{
 				Partition: ring.Partition(p), Epoch: d.Epoch, Primary: d.Primary,
-				ISR: d.ISR, Learners: d.Learners, Reason: d.reason, Loss: d.loss, Whole: d.whole,
+				ISR: d.ISR, Learners: d.Learners, Reason: d.reason, Loss: d.loss,
 			})
 		}
 	}

@@ -20,11 +20,10 @@ type failer interface {
 // world is a cluster whose primaries obey: they certify learners that are up and
 // ask that silent backups be taken out. Time is rounds.
 type world struct {
-	t       failer
-	table   *ring.Table
-	nodes   map[ring.NodeID]Status
-	whole   []map[ring.NodeID]bool // partition → stores that hold all acknowledged entries
-	crashed map[ring.NodeID]bool   // machines that went down hard: unclean when they return
+	t     failer
+	table *ring.Table
+	nodes map[ring.NodeID]Status
+	whole []map[ring.NodeID]bool // partition → stores that hold all acknowledged entries
 	// copies are what each store would say of each of its copies if it were asked.
 	copies []map[ring.NodeID]Copy
 	draw   *rapid.T // what a crash costs; nil: nothing but a tail
@@ -32,7 +31,7 @@ type world struct {
 }
 
 func newWorld(t failer, partitions, replicas, servers int) *world {
-	w := &world{t: t, nodes: map[ring.NodeID]Status{}, whole: make([]map[ring.NodeID]bool, partitions), crashed: map[ring.NodeID]bool{}}
+	w := &world{t: t, nodes: map[ring.NodeID]Status{}, whole: make([]map[ring.NodeID]bool, partitions)}
 	for range partitions {
 		w.copies = append(w.copies, map[ring.NodeID]Copy{})
 	}
@@ -88,18 +87,15 @@ func set(ids []ring.NodeID) map[ring.NodeID]bool {
 func (w *world) start(id ring.NodeID) {
 	w.boots++
 	w.nodes[id] = Status{State: Up, Boot: w.boots}
-	for p := range w.copies { // what was lost before the last end is settled, or still in doubt
-		c := w.copies[p][id]
-		c.Unclean = c.Unclean || w.crashed[id] && c.Incomplete
-		w.copies[p][id] = c
+	// A store keeps in mind what is in doubt until the copy is in sync again.
+	var unclean []ring.Partition
+	for p := range w.copies {
+		if w.copies[p][id].Unclean {
+			unclean = append(unclean, ring.Partition(p))
+		}
 	}
-	// A store keeps in mind what is in doubt until the copies say that it no longer
-	// matters.
-	doubt := func(c ring.Config) bool { return slices.Contains(c.Unclean, id) }
-	unclean := w.crashed[id] || w.table != nil && slices.ContainsFunc(w.table.Partitions, doubt)
-	n := ring.Node{ID: id, Boot: w.boots, Name: fmt.Sprint("n", uint64(id)), Unclean: unclean}
-	delete(w.crashed, id)
-	w.apply(ring.Command{Seen: []ring.Node{n}})
+	n := ring.Node{ID: id, Boot: w.boots, Name: fmt.Sprint("n", uint64(id))}
+	w.apply(ring.Command{Seen: []ring.Sighting{{Node: n, Unclean: ring.SetOf(unclean...)}}})
 }
 
 func (w *world) kill(id ring.NodeID, hard bool) {
@@ -111,7 +107,6 @@ func (w *world) kill(id ring.NodeID, hard bool) {
 	if hard {
 		w.lose(id)
 	}
-	w.crashed[id] = w.crashed[id] || hard
 	w.apply(ring.Command{Down: []ring.Process{{Store: id, Boot: s.Boot}}})
 }
 
@@ -154,15 +149,14 @@ func (w *world) lose(id ring.NodeID) {
 		if !c.HasISR(id) {
 			continue
 		}
-		what := 1
+		left := 1
 		if w.draw != nil {
-			what = rapid.IntRange(0, 4).Draw(w.draw, "lost")
+			left = rapid.IntRange(1, 5).Draw(w.draw, "left")
 		}
-		if what == 0 {
-			continue // nothing that was acknowledged
+		if left < 5 { // else nothing is lost, which nobody knows
+			delete(w.whole[p], id)
 		}
-		delete(w.whole[p], id)
-		w.copies[p][id] = Copy{Epoch: c.Epoch, Seq: uint64(what), Unclean: true, Incomplete: what == 4}
+		w.copies[p][id] = Copy{Epoch: c.Epoch, Seq: uint64(left), Unclean: true, Incomplete: left == 4}
 	}
 }
 
@@ -176,7 +170,7 @@ func (w *world) checkLoss(p ring.Partition, old, now ring.Config) {
 		switch {
 		case w.nodes[id].State != Up:
 			w.t.Fatalf("partition %d is forced to %v while %v is missing: %+v", p, now.Primary, id, old)
-		case w.whole[p][id]:
+		case w.whole[p][id] && !w.whole[p][now.Primary.Store]:
 			w.t.Fatalf("partition %d is forced to %v although %v holds all: %+v", p, now.Primary, id, old)
 		case !c.Incomplete && c.compare(best) > 0 || best.Incomplete:
 			w.t.Fatalf("partition %d is forced to %v, %+v, although %v holds %+v", p, now.Primary, best, id, c)
@@ -495,7 +489,6 @@ func TestAllUncleanLeadWithLoss(t *testing.T) {
 		w := cluster(t, 8, 3, 3)
 		for _, id := range []ring.NodeID{1, 2, 3} {
 			s := w.nodes[id]
-			w.crashed[id] = true
 			w.lose(id)
 			w.nodes[id] = Status{State: Down, Boot: s.Boot}
 			w.apply(ring.Command{Down: []ring.Process{{Store: id, Boot: s.Boot}}})

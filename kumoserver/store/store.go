@@ -119,6 +119,22 @@ func (s *Store) Unclean() (list []ring.Partition) {
 	return list
 }
 
+// Doubtful lists the partitions of which the store may lack what it has
+// acknowledged: those of Unclean and, if the store lost its database, those that
+// it knows nothing of.
+func (s *Store) Doubtful() []ring.Partition {
+	list := s.Unclean()
+	if !s.lostBefore {
+		return list
+	}
+	for id := range ring.Partition(ring.MaxPartitions) {
+		if s.part(id) == nil {
+			list = append(list, id)
+		}
+	}
+	return list
+}
+
 // Damaged tells what Open found damaged, a sentence each.
 func (s *Store) Damaged() []string { return slices.Clone(s.damaged) }
 

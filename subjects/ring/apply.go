@@ -10,15 +10,23 @@ import (
 // effect in the order of the fields, all together or, with an error, not at all:
 // a death and the fail-overs that follow from it are one entry.
 type Command struct {
-	Init     *Init     `json:"init,omitempty"`
-	Seen     []Node    `json:"seen,omitempty"`     // servers' processes said hello
-	Down     []Process `json:"down,omitempty"`     // servers' processes are taken for dead
-	Attach   []NodeID  `json:"attach,omitempty"`   // give these servers partitions
-	Detach   []NodeID  `json:"detach,omitempty"`   // take all partitions from these
-	Target   []Target  `json:"target,omitempty"`   // where copies should be
-	Change   []Change  `json:"change,omitempty"`   // configuration changes, each refused or made by itself
-	Forget   []NodeID  `json:"forget,omitempty"`   // drop servers that are down and hold nothing
-	Settings *Settings `json:"settings,omitempty"` // switches
+	Init     *Init      `json:"init,omitempty"`
+	Seen     []Sighting `json:"seen,omitempty"`     // servers' processes said hello
+	Down     []Process  `json:"down,omitempty"`     // servers' processes are taken for dead
+	Attach   []NodeID   `json:"attach,omitempty"`   // give these servers partitions
+	Detach   []NodeID   `json:"detach,omitempty"`   // take all partitions from these
+	Target   []Target   `json:"target,omitempty"`   // where copies should be
+	Change   []Change   `json:"change,omitempty"`   // configuration changes, each refused or made by itself
+	Forget   []NodeID   `json:"forget,omitempty"`   // drop servers that are down and hold nothing
+	Settings *Settings  `json:"settings,omitempty"` // switches
+}
+
+// Sighting is a server's newest process, and what it said of its copies.
+type Sighting struct {
+	Node
+	// Unclean are the partitions of which the store might lack what it had
+	// acknowledged: its machine crashed, or a disk lost something.
+	Unclean PartitionSet `json:"unclean_copies,omitzero"`
 }
 
 // Init makes the cluster. A second Init changes nothing.
@@ -58,9 +66,6 @@ type Change struct {
 	// Loss lets a node lead that was not in sync or not clean, and makes what it
 	// holds the truth: acknowledged writes may be gone.
 	Loss bool `json:"loss,omitempty"`
-	// Whole lets a node lead whose store is unclean: it was asked, and this one
-	// of its copies had lost nothing when its process began.
-	Whole bool `json:"whole,omitempty"`
 	// Told: those that are left out have said themselves that their copies
 	// cannot go on.
 	Told bool `json:"told,omitempty"`
@@ -160,11 +165,12 @@ func (t *Table) init(c Init) (bool, error) {
 }
 
 // seen records servers' newest processes. Attached is the managers' own
-// knowledge and kept. A new process of an unclean store makes its copies
-// unclean where they count as in sync.
-func (t *Table) seen(nodes []Node) (changed bool, err error) {
+// knowledge and kept. What a new process says of its copies goes for where they
+// count as in sync.
+func (t *Table) seen(sightings []Sighting) (changed bool, err error) {
 	t.Nodes = slices.Clone(t.Nodes)
-	for _, n := range nodes {
+	for _, s := range sightings {
+		n := s.Node
 		if n.ID == 0 || n.Boot == 0 || n.Name == "" {
 			return false, errors.New("a node without identity")
 		}
@@ -184,23 +190,23 @@ func (t *Table) seen(nodes []Node) (changed bool, err error) {
 		t.Nodes[i] = n
 		changed = true
 		if n.Boot != old.Boot {
-			t.soil(n.ID, n.Unclean)
+			t.soil(n.ID, s.Unclean)
 		}
 	}
 	return changed, nil
 }
 
-// soil marks a node's copies unclean wherever it is in sync, or clean: a store
-// keeps in mind which of its copies are not whole, so that a process which finds
-// none at its start has none, whatever was heard of one before it, and when.
-func (t *Table) soil(id NodeID, unclean bool) {
+// soil marks a node's copies unclean where it is in sync, or clean: a store keeps
+// in mind which of its copies are not whole, so that what a later process says
+// goes, whatever was heard of one before it, and when.
+func (t *Table) soil(id NodeID, unclean PartitionSet) {
 	t.Partitions = slices.Clone(t.Partitions)
 	for p, c := range t.Partitions {
 		marked := slices.Contains(c.Unclean, id)
-		switch {
-		case unclean && c.HasISR(id) && !marked:
+		switch doubtful := unclean.Has(Partition(p)); {
+		case doubtful && c.HasISR(id) && !marked:
 			t.Partitions[p].Unclean = append(slices.Clone(c.Unclean), id)
-		case !unclean && marked:
+		case !doubtful && marked:
 			t.Partitions[p].Unclean = copyOf(slices.DeleteFunc(slices.Clone(c.Unclean), func(o NodeID) bool { return o == id }))
 		}
 	}
@@ -307,9 +313,6 @@ func (t *Table) change(cs []Change) (done []Partition, refused []Refusal) {
 		} else {
 			next.Unclean = old.uncleanAmong(c.ISR)
 		}
-		if c.Whole {
-			next.Unclean = copyOf(slices.DeleteFunc(next.Unclean, func(id NodeID) bool { return id == c.Primary.Store }))
-		}
 		t.Partitions[c.Partition] = next
 		done = append(done, c.Partition)
 	}
@@ -341,8 +344,8 @@ func (t *Table) refuse(old Config, c Change) string {
 	if !old.HasISR(c.Primary.Store) {
 		return "the new primary was not in sync"
 	}
-	if slices.Contains(old.Unclean, c.Primary.Store) && !c.Whole {
-		return "the new primary's store is unclean"
+	if slices.Contains(old.Unclean, c.Primary.Store) {
+		return "the new primary's copy is unclean"
 	}
 	for _, id := range c.ISR {
 		if !old.HasISR(id) && (!old.HasLearner(id) || c.By != old.Primary) {

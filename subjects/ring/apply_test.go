@@ -35,7 +35,7 @@ func mustApply(t interface {
 func small(t *testing.T) *Table {
 	return mustApply(t, nil,
 		Command{Init: &Init{Cluster: "kumo", ClusterID: 9, Partitions: 4, Replicas: 3}},
-		Command{Seen: []Node{node(1, 11), node(2, 21), node(3, 31)}},
+		Command{Seen: []Sighting{{Node: node(1, 11)}, {Node: node(2, 21)}, {Node: node(3, 31)}}},
 		Command{Attach: []NodeID{1, 2, 3}, Target: []Target{{0, []NodeID{1, 2, 3}}}},
 		Command{Change: []Change{{Partition: 0, Primary: Process{1, 11}, ISR: []NodeID{1, 2}, Learners: []NodeID{3}}}},
 	)
@@ -90,11 +90,15 @@ func TestChangeIsRefused(t *testing.T) {
 
 func TestUncleanMayNotLead(t *testing.T) {
 	table := small(t)
-	back := node(2, 22)
-	back.Unclean = true
-	table = mustApply(t, table, Command{Seen: []Node{back}})
+	back := Sighting{node(2, 22), SetOf(0)}
+	table = mustApply(t, table, Command{Seen: []Sighting{back}})
 	if got := table.Partitions[0].Unclean; !cmp.Equal(got, []NodeID{2}) {
 		t.Fatalf("unclean %v", got)
+	}
+	for p, c := range table.Partitions[1:] {
+		if c.Unclean != nil {
+			t.Fatalf("partition %d, of which nothing was said: %v", p+1, c.Unclean)
+		}
 	}
 	lead := Change{Epoch: 1, Primary: Process{2, 22}, ISR: []NodeID{2}}
 	if _, res, _ := table.Apply(Command{Change: []Change{lead}}); len(res.Refused) != 1 {
@@ -105,17 +109,16 @@ func TestUncleanMayNotLead(t *testing.T) {
 	if got := in.Partitions[0].Unclean; got != nil {
 		t.Fatalf("still unclean after it was copied anew: %v", got)
 	}
-	if again := mustApply(t, in, Command{Seen: []Node{back}}); again != in {
+	if again := mustApply(t, in, Command{Seen: []Sighting{back}}); again != in {
 		t.Fatal("the same process made its copies unclean twice")
 	}
 	lead.Loss = true
 	if forced := mustApply(t, table, Command{Change: []Change{lead}}); !forced.Partitions[0].Loss || forced.Partitions[0].Unclean != nil {
 		t.Fatalf("forced: %+v", forced.Partitions[0])
 	}
-	lead.Loss, lead.Whole = false, true
-	whole := mustApply(t, table, Command{Change: []Change{lead}}).Partitions[0]
-	if whole.Loss || whole.Forced || whole.Unclean != nil {
-		t.Fatalf("whole: %+v", whole)
+	later := mustApply(t, table, Command{Seen: []Sighting{{Node: node(2, 23)}}})
+	if got := later.Partitions[0].Unclean; got != nil {
+		t.Fatalf("a later process has nothing unclean, but %v is marked", got)
 	}
 }
 
@@ -153,7 +156,7 @@ func TestCommandIsAllOrNothing(t *testing.T) {
 
 func TestNodes(t *testing.T) {
 	table := small(t)
-	if again := mustApply(t, table, Command{Seen: []Node{node(2, 21)}}); again != table {
+	if again := mustApply(t, table, Command{Seen: []Sighting{{Node: node(2, 21)}}}); again != table {
 		t.Fatal("a hello that tells nothing new made a new table")
 	}
 	if late := mustApply(t, table, Command{Down: []Process{{2, 20}}}); late != table {
@@ -163,7 +166,7 @@ func TestNodes(t *testing.T) {
 	if n, _ := down.Node(2); n.Up || !n.Attached {
 		t.Fatalf("%+v", n)
 	}
-	up := mustApply(t, down, Command{Seen: []Node{node(2, 22)}})
+	up := mustApply(t, down, Command{Seen: []Sighting{{Node: node(2, 22)}}})
 	if n, _ := up.Node(2); !n.Up || n.Boot != 22 || !n.Attached || up.Alive(Process{2, 21}) || !up.Alive(Process{2, 22}) {
 		t.Fatalf("%+v", n)
 	}
@@ -205,8 +208,12 @@ func drawCommand(t *rapid.T, table *Table) Command {
 	var c Command
 	if rapid.IntRange(0, 3).Draw(t, "seen?") == 0 {
 		n := node(id.Draw(t, "seen"), boot.Draw(t, "boot"))
-		n.Unclean = rapid.Bool().Draw(t, "unclean")
-		c.Seen = []Node{n}
+		of := rapid.SliceOfN(rapid.IntRange(0, 4), 0, 4).Draw(t, "unclean")
+		s := Sighting{Node: n}
+		for _, p := range of {
+			s.Unclean = SetOf(Partition(p))
+		}
+		c.Seen = []Sighting{s}
 	}
 	if rapid.IntRange(0, 3).Draw(t, "down?") == 0 {
 		c.Down = []Process{{id.Draw(t, "down"), boot.Draw(t, "boot")}}
@@ -229,7 +236,6 @@ func drawCommand(t *rapid.T, table *Table) Command {
 			ISR:       ids.Draw(t, "isr"),
 			Learners:  ids.Draw(t, "learners"),
 			Loss:      rapid.IntRange(0, 9).Draw(t, "loss") == 0,
-			Whole:     rapid.IntRange(0, 9).Draw(t, "whole") == 0,
 		}
 		if len(ch.ISR) > 0 {
 			ch.Primary = Process{ch.ISR[0], boot.Draw(t, "boot")}
@@ -257,7 +263,7 @@ func checkStep(t *rapid.T, old, next Config, c Change) {
 		t.Fatal(next.Check())
 	case next.Forced != (c.Loss || old.Forced && next.Primary.Store == old.Primary.Store):
 		t.Fatalf("forced: %+v to %+v", old, next)
-	case slices.Contains(old.Unclean, next.Primary.Store) && !c.Loss && !c.Whole:
+	case slices.Contains(old.Unclean, next.Primary.Store) && !c.Loss:
 		t.Fatalf("an unclean copy leads: %+v to %+v", old, next)
 	case old.Epoch == 0 || c.Loss:
 		return

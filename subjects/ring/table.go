@@ -40,9 +40,6 @@ type Node struct {
 	Zone  string `json:"zone,omitempty"`
 	Boot  BootID `json:"boot"` // of its newest process
 	Up    bool   `json:"up"`
-	// Unclean: when this process started, its store may have lost entries that
-	// it had acknowledged (its machine crashed).
-	Unclean bool `json:"unclean,omitempty"`
 	// Attached nodes are given partitions; others are only seen.
 	Attached bool `json:"attached"`
 	// Detached nodes were taken out by an operator while they were up; only an
@@ -62,7 +59,7 @@ type Config struct {
 	// Target is where the planner wants the copies, the wished primary first.
 	// It is a wish only: changing it is no change of configuration.
 	Target []NodeID `json:"target,omitempty"`
-	// Unclean lists in-sync replicas whose stores may have lost what they had
+	// Unclean lists in-sync replicas whose copies may have lost what they had
 	// acknowledged: they must not lead or acknowledge before they were taken out
 	// and copied anew. It empties by itself as they leave.
 	Unclean []NodeID `json:"unclean,omitempty"`

@@ -13,7 +13,7 @@ import (
 func drawTables(t *rapid.T) (old, now *Table) {
 	now = mustApply(t, nil,
 		Command{Init: &Init{Cluster: "k", ClusterID: 7, Partitions: 4, Replicas: 3}},
-		Command{Seen: []Node{node(1, 1), node(2, 1), node(3, 1)}})
+		Command{Seen: []Sighting{{Node: node(1, 1)}, {Node: node(2, 1)}, {Node: node(3, 1)}}})
 	old = now
 	for i := range rapid.IntRange(0, 10).Draw(t, "commands") {
 		now, _, _ = now.Apply(drawCommand(t, now))

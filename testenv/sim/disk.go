@@ -22,6 +22,7 @@ type copyOf struct {
 	incomplete bool
 	cursor     []byte
 	unclean    bool
+	lost       bool // nothing is left of it
 	data       map[string]subjects.Record
 	sessions   subjects.Sessions
 }
@@ -100,7 +101,7 @@ func (c *copyOf) do(e replica.Effect) error {
 		if len(c.outline) == 0 {
 			c.outline = subjects.Outline{{}}
 		}
-		c.incomplete, c.cursor, c.unclean = false, nil, false
+		c.incomplete, c.cursor, c.unclean, c.lost = false, nil, false, false
 	case replica.Install:
 		return c.install(e.Range)
 	case replica.Commit:

@@ -159,7 +159,6 @@ func (n *node) crash(machine bool) {
 	s.note("node %d/%d crashes; %d of %d writes survive", n.id, n.boot, keep, j.end())
 	n.persist(keep)
 	j.cut(keep)
-	n.unclean = false
 	if machine {
 		n.crashMachine()
 	}
@@ -186,10 +185,9 @@ func (n *node) crashMachine() {
 	j.cut(keep)
 	j.disk, j.flushes = keep, keep
 	n.clocks = s.newClocks(n.clocks.off)
-	n.unclean, n.told = s.prof.Sync != syncAlways, false
 	for _, p := range n.parts {
 		p.disk = p.safe.clone()
-		if n.unclean {
+		if s.prof.Sync != syncAlways {
 			p.hurt = true
 			p.disk.unclean, p.safe.unclean = true, true
 		}
@@ -200,9 +198,6 @@ func (n *node) crashMachine() {
 // identity too is another node.
 func (n *node) loseData() {
 	n.s.note("node %d lost its data", n.id)
-	// The managers must hear of it: else they might give such a node the lead
-	// over a primary that asks to be alone.
-	n.unclean = n.s.prof.Planned
 	j := &n.journal
 	n.secure(j.disk)
 	j.cut(j.disk)
@@ -210,7 +205,7 @@ func (n *node) loseData() {
 		p.hurt = true
 		promised := p.disk.promised
 		p.disk = blank()
-		p.disk.promised, p.disk.incomplete = promised, true
+		p.disk.promised, p.disk.incomplete, p.disk.lost = promised, true, true
 		p.safe = p.disk.clone()
 	}
 }

@@ -117,9 +117,6 @@ func (m *manager) apply(c ring.Command) {
 	if t == m.table {
 		return
 	}
-	for _, n := range c.Seen {
-		m.s.nodes[n.ID].told = m.s.nodes[n.ID].told || n.Unclean
-	}
 	old := m.table
 	m.table = t
 	m.tables = append(m.tables, t)
@@ -161,12 +158,12 @@ func (m *manager) checkChange(p ring.Partition, t *ring.Table, now ring.Config, 
 	if !old.HasISR(now.Primary.Store) {
 		m.s.fail("p%d: node %d leads epoch %d and was not in sync", p, now.Primary.Store, now.Epoch)
 	}
-	// A process that found its store clean may be seen in the same command.
-	clean := slices.ContainsFunc(cmd.Seen, func(n ring.Node) bool {
+	// A process that found its copy clean may be seen in the same command.
+	clean := slices.ContainsFunc(cmd.Seen, func(n ring.Sighting) bool {
 		was, _ := t.Node(n.ID)
-		return n.ID == now.Primary.Store && n.Boot != was.Boot && !n.Unclean
+		return n.ID == now.Primary.Store && n.Boot != was.Boot && !n.Unclean.Has(p)
 	})
-	if slices.Contains(old.Unclean, now.Primary.Store) && !clean && !c.Loss && !c.Whole {
+	if slices.Contains(old.Unclean, now.Primary.Store) && !clean && !c.Loss {
 		m.s.fail("p%d: node %d leads epoch %d and is not clean", p, now.Primary.Store, now.Epoch)
 	}
 }
@@ -192,7 +189,7 @@ func (m *manager) some() *ring.Table {
 }
 
 // hello is a heartbeat.
-func (m *manager) hello(p ring.Process, unclean, stopping bool) {
+func (m *manager) hello(p ring.Process, unclean ring.PartitionSet, stopping bool) {
 	name := "n" + p.Store.String()
 	m.roster.Hear(subjects.Heartbeat{
 		Role: subjects.RoleServer, ID: p.Store, Boot: p.Boot, Node: name, Addr: name, Unclean: unclean, Stopping: stopping,

@@ -38,9 +38,13 @@ var otherBreaks = []mutant{
 	{"nodes join the in-sync set that were no learners", "R1", "subjects/ring/apply.go",
 		`if !old.HasISR(id) && (!old.HasLearner(id) || c.By != old.Primary) {`, `if !old.HasISR(id) && c.By != old.Primary && old.HasLearner(id) {`},
 	{"an unclean store may lead", "R13", "subjects/ring/apply.go",
-		`	if slices.Contains(old.Unclean, c.Primary.Store) && !c.Whole {
-		return "the new primary's store is unclean"
+		`	if slices.Contains(old.Unclean, c.Primary.Store) {
+		return "the new primary's copy is unclean"
 	}`, ``},
+	{"what a process says of its copies is forgotten", "R13", "subjects/ring/apply.go",
+		`case doubtful && c.HasISR(id) && !marked:`, `case doubtful && c.HasISR(id) && !marked && id == 0:`},
+	{"a doubt outlives its process", "R13", "subjects/ring/apply.go",
+		`case !doubtful && marked:`, `case !doubtful && marked && id == 0:`},
 	{"a primary may be outside of the in-sync set", "R1", "subjects/ring/table.go",
 		`	if !c.HasISR(c.Primary.Store) {
 		return fmt.Errorf("primary %s is not in sync", c.Primary.Store)
@@ -54,8 +58,8 @@ var otherBreaks = []mutant{
 	{"an unclean copy is given the lead", "R13", "kumomanager/rebalance/reconcile.go",
 		`return r.up(id) && clean(id) })`, `return r.up(id) })`},
 	{"no copies are begun", "R10", "kumomanager/rebalance/reconcile.go",
-		`	return filter(d.Target, func(id ring.NodeID) bool { return r.stays(id) && !d.Holds(id) })`,
-		`	return filter(d.Target, func(id ring.NodeID) bool { return r.stays(id) && !d.Holds(id) && d.Epoch == 0 })`},
+		`	return filter(d.Target, func(id ring.NodeID) bool { return r.fit(id) && !d.Holds(id) })`,
+		`	return filter(d.Target, func(id ring.NodeID) bool { return r.fit(id) && !d.Holds(id) && d.Epoch == 0 })`},
 	{"a process that stops keeps its partitions", "R11", "kumomanager/members/members.go",
 		`	if hb.Stopping && s.stops == 0 {
 		s.stops, m.news = now, true

@@ -20,9 +20,8 @@ type node struct {
 	life     int // grows with each start and crash; what an old one scheduled is void
 	up       bool
 	boot     ring.BootID
-	unclean  bool // found so at start
-	told     bool // and the managers know
-	stopping bool // it was told to stop
+	unclean  ring.PartitionSet // what heartbeats say of its copies
+	stopping bool              // it was told to stop
 	table    *ring.Table
 	inbox    []any
 	waking   bool
@@ -119,15 +118,26 @@ func (n *node) start() {
 	for _, p := range n.parts {
 		p.mem = p.disk.clone()
 		p.serving, p.left = false, s.now
-		n.unclean = n.unclean || p.mem.unclean && !n.told
 		p.begin()
 	}
+	n.unclean = n.doubtful()
 	n.every(20, 50, func() { n.take(ticked{}) })
 	n.every(80, 120, n.heartbeat)
 	n.every(600, 1000, n.poll)
 	if s.prof.Sync == syncInterval {
 		n.every(100, 100, n.sync)
 	}
+}
+
+// doubtful are the partitions whose copies may lack what they acknowledged.
+func (n *node) doubtful() ring.PartitionSet {
+	var list []ring.Partition
+	for _, p := range n.parts {
+		if p.mem.unclean || p.mem.lost {
+			list = append(list, p.p)
+		}
+	}
+	return ring.SetOf(list...)
 }
 
 // poll asks a manager, or another node, for its ring.

@@ -35,6 +35,7 @@ func (n *node) heartbeat() {
 	}
 	p, unclean, stopping := n.process(), n.unclean, n.stopping
 	n.s.send(int(n.id), 0, func() { n.s.mgr.hello(p, unclean, stopping) })
+	n.unclean = n.doubtful() // the server looks as often as it speaks
 }
 
 // troubles plans what goes wrong.
