@@ -30,6 +30,7 @@ type core struct {
 	dirty []*part // touched in this turn
 
 	held []held // durable sends of this turn
+	free flight // of the last turn; its arrays are used again
 
 	early      map[ring.Partition]*early // operations that came before their time
 	earlyBytes int
@@ -51,6 +52,7 @@ type part struct {
 	machine *replica.Replica
 	dirty   bool
 	logged  bool // its log grew in this turn
+	bound   bool // it promised, or lost something of its log, in this turn: to be on disk before it tells
 }
 
 // held is a message that waits for the log.
@@ -294,20 +296,47 @@ func (c *core) turn() {
 	}
 	c.sendLeases()
 	c.send()
-	f := &flight{sends: c.held}
-	for _, p := range c.dirty {
-		if p.logged {
-			f.tails = append(f.tails, tail{p, p.machine.Status().Tail})
-		}
-		p.dirty, p.logged = false, false
-	}
-	c.dirty = c.dirty[:0]
-	c.held = nil
-	if c.store.Flush(func(err error) { c.s.inbox.push(work{flushed: f, err: err}, 0) }) {
-		c.landed(f)
+	free, bound := c.flights()
+	switch c.store.Flush(func(err error) { c.s.inbox.push(work{flushed: bound, err: err}, 0) }) {
+	case store.Durable:
+		c.landed(free)
+		c.landed(bound)
 		c.turnAfter()
+	case store.Written:
+		c.landed(free)
+		c.turnAfter()
+	case store.Failed:
+		// Nothing of it may be told; the store ends this process.
 	}
 	c.send()
+}
+
+// flights parts what waits for the log: what may go once it is written, and what
+// must be on disk. A change of one partition's epoch does not hold up the others.
+func (c *core) flights() (free, bound *flight) {
+	free, bound = &c.free, &flight{}
+	free.sends, free.tails = free.sends[:0], free.tails[:0]
+	of := func(p *part) *flight {
+		if p == nil || p.bound || c.s.o.Sync == store.SyncAlways {
+			return bound
+		}
+		return free
+	}
+	for _, h := range c.held {
+		f := of(c.parts[h.p])
+		f.sends = append(f.sends, h)
+	}
+	for _, p := range c.dirty {
+		if p.logged {
+			f := of(p)
+			f.tails = append(f.tails, tail{p, p.machine.Status().Tail})
+		}
+	}
+	for _, p := range c.dirty {
+		p.dirty, p.logged, p.bound = false, false, false
+	}
+	c.dirty, c.held = c.dirty[:0], c.held[:0]
+	return free, bound
 }
 
 // landed goes on with what a flush made durable.

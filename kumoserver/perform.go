@@ -12,6 +12,10 @@ import (
 // once; the next flush makes them durable in the same order.
 func (c *core) perform(p *part, e replica.Effect) {
 	var err error
+	switch e.(type) {
+	case replica.Promise, replica.Cut, replica.Reset, replica.Clean, replica.Adopt:
+		p.bound = true
+	}
 	switch e := e.(type) {
 	case replica.Append:
 		p.logged = true

@@ -48,6 +48,11 @@ func Judge(v View, from ring.Process, c ring.Change) (_ ring.Change, why string)
 	if len(c.ISR) == 1 && c.Primary == from && len(heard) > 0 && !old.Disputed && !c.Told {
 		return moveAway(v, old, c, heard), ""
 	}
+	if joins := func(id ring.NodeID) bool { return !old.HasISR(id) }; slices.ContainsFunc(c.ISR, joins) && c.Primary == from && !v.FailoverOnly {
+		// The copy that the new one is for goes in the same step: each change of a
+		// configuration costs the partition's writes a moment.
+		c.ISR = v.needed(c.ISR, old.Target, from.Store)
+	}
 	return c, ""
 }
 

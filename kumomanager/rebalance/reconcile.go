@@ -323,19 +323,29 @@ func (r *reconciler) tidy(d *draft, settled bool) {
 	if d.changed || d.Epoch == 0 || len(d.Target) == 0 || !r.alive(d.Primary) {
 		return
 	}
-	spare := len(filter(d.ISR, r.up)) - len(d.Target)
-	surplus := filter(d.ISR, func(id ring.NodeID) bool { return !slices.Contains(d.Target, id) })
-	followers := filter(surplus, func(id ring.NodeID) bool { return id != d.Primary.Store })
+	needed := r.needed(d.ISR, d.Target, d.Primary.Store)
+	leaves := len(filter(d.ISR, r.up)) > len(d.Target) && !slices.Contains(d.Target, d.Primary.Store)
 	switch {
-	case spare > 0 && len(followers) > 0:
-		out := followers[max(0, len(followers)-spare):]
-		d.ISR = filter(d.ISR, func(id ring.NodeID) bool { return !slices.Contains(out, id) })
+	case len(needed) < len(d.ISR):
+		d.ISR = needed
 		d.because("a surplus copy goes")
-	case spare > 0 && len(surplus) > 0:
+	case leaves:
 		r.shift(d, "the primary is to leave")
 	case settled && !r.Table.Paused:
 		r.shift(d, "the lead goes to the wished primary")
 	}
+}
+
+// needed leaves out of an in-sync set what is not wished and not the primary, for
+// as long as there are more copies than are wished.
+func (v View) needed(isr, target []ring.NodeID, primary ring.NodeID) []ring.NodeID {
+	spare := len(filter(isr, v.up)) - len(target)
+	if spare <= 0 || len(target) == 0 {
+		return isr
+	}
+	followers := filter(isr, func(id ring.NodeID) bool { return id != primary && !slices.Contains(target, id) })
+	out := followers[max(0, len(followers)-spare):]
+	return filter(isr, func(id ring.NodeID) bool { return !slices.Contains(out, id) })
 }
 
 // shift moves the lead to the first wished node that is in sync and not young.

@@ -582,6 +582,32 @@ func TestJudge(t *testing.T) {
 	}
 }
 
+// A copy that joins and the one that it is for change places in one epoch, unless
+// a copy would be missing for it.
+func TestJoinTakesTheSurplusOut(t *testing.T) {
+	w := cluster(t, 1, 3, 3)
+	w.start(4)
+	c := w.table.Partitions[0]
+	p := c.Primary.Store
+	followers := filter(c.ISR, func(id ring.NodeID) bool { return id != p })
+	w.apply(ring.Command{Target: []ring.Target{{Nodes: []ring.NodeID{p, followers[0], 4}}}})
+	w.apply(ring.Command{Change: []ring.Change{{Epoch: c.Epoch, Primary: c.Primary, ISR: c.ISR, Learners: []ring.NodeID{4}}}})
+	joins := ring.Change{Epoch: c.Epoch + 1, Primary: c.Primary, ISR: append(slices.Clone(c.ISR), 4)}
+	got, why := Judge(w.view(), c.Primary, joins)
+	if why != "" || !cmp.Equal(set(got.ISR), set([]ring.NodeID{p, followers[0], 4})) {
+		t.Fatalf("%+v %s", got, why)
+	}
+	w.apply(ring.Command{Change: []ring.Change{got}})
+	w.nodes[followers[0]] = Status{State: Down}
+	v := w.view()
+	v.Table = &ring.Table{Replicas: 3, Nodes: w.table.Nodes, Partitions: []ring.Config{{
+		Epoch: c.Epoch + 1, Primary: c.Primary, ISR: c.ISR, Learners: []ring.NodeID{4}, Target: []ring.NodeID{p, followers[0], 4},
+	}}}
+	if got, why = Judge(v, c.Primary, joins); why != "" || !cmp.Equal(set(got.ISR), set(joins.ISR)) {
+		t.Fatalf("%+v %s: a copy goes while another is missing", got, why)
+	}
+}
+
 func BenchmarkReconcile(b *testing.B) {
 	table := &ring.Table{Replicas: 3, Partitions: make([]ring.Config, 1<<14)}
 	nodes := map[ring.NodeID]Status{}

@@ -56,7 +56,7 @@ func benchWrite(b *testing.B, mode SyncMode, batch int) {
 					b.Fatal(err)
 				}
 			}
-			if !s.Flush(func(err error) { done <- err }) {
+			if s.Flush(func(err error) { done <- err }) != Durable {
 				if err := <-done; err != nil {
 					b.Fatal(err)
 				}

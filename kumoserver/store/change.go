@@ -290,12 +290,24 @@ func (s *Store) Sessions(id ring.Partition) []byte {
 	return p.sessions.Append(nil)
 }
 
-// Flush writes everything buffered. now tells that it is as durable as the sync
-// mode says already, and done is not called. Otherwise done is called, in the
-// order of the calls, once it is on disk or has failed: with SyncAlways, and
-// when there is a promise, cut, reset or drop in it. done runs on the goroutine
-// that syncs and must not block.
-func (s *Store) Flush(done func(error)) (now bool) {
+// Flushed is how far Flush has come when it returns.
+type Flushed uint8
+
+const (
+	// Failed: something was not written, which done is told.
+	Failed Flushed = iota
+	// Written: a crash of the process loses nothing of it. done is called once it
+	// is on disk.
+	Written
+	// Durable: it is as durable as the sync mode says, and done is not called.
+	Durable
+)
+
+// Flush writes everything buffered. It is Durable at once with relaxed syncing,
+// unless there is a promise, cut, reset or drop in it: what rests on one of these
+// waits for done, the rest need not. done is called in the order of the calls, on
+// the goroutine that syncs, and must not block.
+func (s *Store) Flush(done func(error)) Flushed {
 	if s.wal.end.Load()-s.commitsFrom > commitEvery {
 		s.recordCommits()
 	}
@@ -309,10 +321,13 @@ func (s *Store) Flush(done func(error)) (now bool) {
 		s.applier.kickNow()
 	}
 	if err == nil && (!must || s.wal.isSynced()) {
-		return true
+		return Durable
 	}
 	s.wal.whenSynced(done, err)
-	return false
+	if err != nil {
+		return Failed
+	}
+	return Written
 }
 
 // recordCommits writes the commit indexes that moved since the last time.

@@ -112,7 +112,7 @@ func TestGroupCommit(t *testing.T) {
 				t.Error(err)
 			}
 			done <- i
-		}) {
+		}) != Written {
 			t.Fatal("durable at once")
 		}
 		if i == 0 {
@@ -146,7 +146,7 @@ func TestPromiseIsSyncedInEveryMode(t *testing.T) {
 		s := open(t, o)
 		s.Promise(1, 3)
 		done := make(chan error, 1)
-		if s.Flush(func(err error) { done <- err }) {
+		if s.Flush(func(err error) { done <- err }) != Written {
 			t.Fatalf("%v: a promise counted before it was on disk", mode)
 		}
 		if err := <-done; err != nil {
@@ -155,10 +155,10 @@ func TestPromiseIsSyncedInEveryMode(t *testing.T) {
 		m := &maker{p: 1, e: 3}
 		m.put(t, s, "a", "b")
 		now := s.Flush(func(err error) { done <- err })
-		if now != (mode != SyncAlways) {
+		if (now == Durable) != (mode != SyncAlways) {
 			t.Fatalf("%v: now %v", mode, now)
 		}
-		if !now {
+		if now != Durable {
 			<-done
 		}
 	}

@@ -479,7 +479,7 @@ func TestFailedSync(t *testing.T) {
 	m.put(t, s, "a", "b")
 	close(bad)
 	done := make(chan error, 1)
-	if s.Flush(func(err error) { done <- err }) {
+	if s.Flush(func(err error) { done <- err }) != Written {
 		t.Fatal("durable at once")
 	}
 	if err := <-done; err == nil {
@@ -526,7 +526,7 @@ func TestFailedWrite(t *testing.T) {
 	bad = true
 	m.put(t, s, "c", "d")
 	done := make(chan error, 1)
-	if s.Flush(func(err error) { done <- err }) || <-done == nil {
+	if s.Flush(func(err error) { done <- err }) != Failed || <-done == nil {
 		t.Fatal("no error")
 	}
 	if err := s.Append(m.entry(subjects.EntryPut, "e", "f")); err == nil {

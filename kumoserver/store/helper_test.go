@@ -95,7 +95,7 @@ func eventually(t testing.TB, what string, f func() bool) {
 func flush(t testing.TB, s *Store) {
 	t.Helper()
 	done := make(chan error, 1)
-	if s.Flush(func(err error) { done <- err }) {
+	if s.Flush(func(err error) { done <- err }) == Durable {
 		return
 	}
 	if err := <-done; err != nil {

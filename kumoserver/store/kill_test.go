@@ -43,7 +43,7 @@ func writeUntilKilled(dir string) {
 			}
 		}
 		done := make(chan error, 1)
-		if !s.Flush(func(err error) { done <- err }) {
+		if s.Flush(func(err error) { done <- err }) != Durable {
 			if err := <-done; err != nil {
 				fmt.Println("error", err)
 				os.Exit(1)

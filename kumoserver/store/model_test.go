@@ -116,7 +116,7 @@ func (m *modelTest) commit(t *rapid.T) {
 
 func (m *modelTest) flush(t *rapid.T) {
 	done := make(chan error, 1)
-	if !m.s.Flush(func(err error) { done <- err }) {
+	if m.s.Flush(func(err error) { done <- err }) != Durable {
 		if err := <-done; err != nil {
 			t.Fatal(err)
 		}
