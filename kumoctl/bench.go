@@ -1,65 +1,135 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/etolabo/kumofs/kumoctl/cli"
 	"github.com/etolabo/kumofs/kumoctl/loadgen"
 )
 
+// bench is what the command line asks for.
+type bench struct {
+	o      loadgen.Options
+	addrs  []string
+	versus string
+	// pids of the first address, and of versus.
+	pids, versusPIDs []int
+	rounds           int
+}
+
 func newBench(g *global) *cobra.Command {
-	o := loadgen.Defaults()
-	var addrs []string
-	rounds := 1
+	b := bench{o: loadgen.Defaults(), rounds: 1}
+	b.addrs = []string{b.o.Addr}
 	cmd := &cobra.Command{
 		Use: "bench", Args: cobra.NoArgs,
 		Short: "Measure gateways, or memcached servers, with gets and sets",
 		Long: `Measure gateways, or memcached servers, with gets and sets.
 
-Several addresses (--addr A --addr B) are measured in turn, --rounds times, and
-compared with the first: so a gateway beside memcached, on a machine whose speed
-drifts. Keys called key-N are written.`,
+With --versus the same is measured there in turn, --rounds times, and what is
+printed as a ratio is this by that: so a gateway beside memcached, on a machine
+whose speed drifts. With several --addr the first is what others are compared
+with. With --rate operations begin by a timetable, and latencies count from it.
+Keys called key-N are written.`,
+		Example: `  kumoctl bench --connections 128 --versus 127.0.0.1:11212
+  kumoctl bench --sets 0.1 --zipf 1.1 --size 100-4000 --rate 20000
+  kumoctl bench --protocol binary --multi-get 100 --pid $(pgrep -d, kumo)`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := o.Check(); err != nil {
+			if err := b.check(); err != nil {
 				return &cli.UsageError{Err: err}
 			}
-			var results []loadgen.Result
-			for range rounds {
-				for _, a := range addrs {
-					o.Addr = a
-					r, err := loadgen.Run(cmd.Context(), o)
-					if err != nil {
-						return fmt.Errorf("%s: %w", a, err)
-					}
-					results = append(results, r)
-				}
-				o.Fill = false
+			results, err := b.run(cmd.Context())
+			if err != nil {
+				return err
 			}
-			return g.print(cmd, results, func(w io.Writer) error { return printBench(w, results, len(addrs)) })
+			return g.print(cmd, results, func(w io.Writer) error { return printBench(w, results, len(results)/b.rounds) })
 		},
 	}
-	f := cmd.Flags()
-	f.StringArrayVar(&addrs, "addr", []string{o.Addr}, "what to measure; repeatable")
-	f.IntVar(&rounds, "rounds", rounds, "how often")
+	b.flags(cmd.Flags())
+	return cmd
+}
+
+func (b *bench) flags(f *pflag.FlagSet) {
+	o := &b.o
+	f.StringArrayVar(&b.addrs, "addr", b.addrs, "what to measure; repeatable")
+	f.StringVar(&b.versus, "versus", "", "a second address to measure in turn, and to compare with")
+	f.IntVar(&b.rounds, "rounds", b.rounds, "how often")
+	f.StringVar(&o.Protocol, "protocol", o.Protocol, strings.Join(loadgen.Protocols, ", "))
 	f.IntVar(&o.Connections, "connections", o.Connections, "how many")
 	cli.SecondsVarP(f, &o.Time, "time", "", "how long")
+	cli.SecondsVarP(f, &o.Warmup, "warm-up", "", "how long before that, not counted")
+	f.Float64Var(&o.Rate, "rate", o.Rate, "operations to begin a second; 0: as many as are answered")
 	f.IntVar(&o.Keys, "keys", o.Keys, "how many")
-	f.IntVar(&o.Size, "size", o.Size, "bytes of a value")
+	f.Var(&o.KeySize, "key-size", "bytes of a key, if that is more than key-N has")
+	f.Var(&o.Size, "size", "bytes of a value")
+	f.Float64Var(&o.Zipf, "zipf", o.Zipf, "draw keys by zipf's law with this exponent, above 1; 0: evenly")
 	f.Float64Var(&o.Sets, "sets", o.Sets, "share of sets, 0 to 1")
 	f.IntVar(&o.MultiGet, "multi-get", o.MultiGet, "keys of a get")
 	f.IntVar(&o.Pipeline, "pipeline", o.Pipeline, "requests sent before the first answer is read")
 	f.BoolVar(&o.Fill, "fill", o.Fill, "set every key before")
-	return cmd
+	f.IntSliceVar(&b.pids, "pid", nil, "processes behind --addr: print their CPU time for an operation")
+	f.IntSliceVar(&b.versusPIDs, "versus-pid", nil, "processes behind --versus")
+}
+
+func (b *bench) check() error {
+	switch {
+	case b.rounds < 1 || b.rounds > 1000:
+		return fmt.Errorf("%d rounds: want 1 to 1000", b.rounds)
+	case len(b.addrs) == 0:
+		return errors.New("--addr: want at least one")
+	case len(b.addrs) > 1 && (b.versus != "" || len(b.pids) > 0):
+		return errors.New("--versus and --pid go with one --addr")
+	case b.versus == "" && len(b.versusPIDs) > 0:
+		return errors.New("--versus-pid goes with --versus")
+	}
+	return b.o.Check()
+}
+
+// run measures all addresses, what the others are compared with first.
+func (b *bench) run(ctx context.Context) (results []loadgen.Result, err error) {
+	type target struct {
+		addr string
+		pids []int
+	}
+	var targets []target
+	if b.versus != "" {
+		targets = append(targets, target{b.versus, b.versusPIDs})
+	}
+	for _, a := range b.addrs {
+		targets = append(targets, target{a, b.pids})
+	}
+	o := b.o
+	for range b.rounds {
+		for _, t := range targets {
+			o.Addr, o.PIDs = t.addr, t.pids
+			r, err := loadgen.Run(ctx, o)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", t.addr, err)
+			}
+			results = append(results, r)
+		}
+		o.Fill = false
+	}
+	return results, nil
 }
 
 // printBench prints results; every of-th is of the same address.
 func printBench(w io.Writer, results []loadgen.Result, of int) error {
 	t := columns(w)
-	fmt.Fprintln(t, "ADDRESS\tOPS/S\tRATIO\tKEYS/S\tP50\tP90\tP99\tP99.9\tMAX\tMISSES\tERRORS")
+	fmt.Fprintln(t, "ADDRESS\tOPS/S\tRATIO\tKEYS/S\tCPU\tP50\tP90\tP99\tP99.9\tMAX\tMISSES\tERRORS")
+	cpu := func(us float64) string {
+		if us == 0 {
+			return "-"
+		}
+		return fmt.Sprintf("%.1fµs", us)
+	}
 	us := func(n int64) string { return (time.Duration(n) * time.Microsecond).Round(time.Microsecond).String() }
 	for i, r := range results {
 		ratio := 0.0
@@ -67,7 +137,7 @@ func printBench(w io.Writer, results []loadgen.Result, of int) error {
 			ratio = r.PerSecond / first
 		}
 		l := r.Latency
-		fmt.Fprintf(t, "%s\t%.0f\t%.2f\t%.0f\t%s\t%s\t%s\t%s\t%s\t%d\t%d\n", r.Addr, r.PerSecond, ratio, r.KeysPerSec,
+		fmt.Fprintf(t, "%s\t%.0f\t%.2f\t%.0f\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\n", r.Addr, r.PerSecond, ratio, r.KeysPerSec, cpu(r.CPU),
 			us(l.P50), us(l.P90), us(l.P99), us(l.P999), us(l.Max), r.Misses, r.Errors)
 	}
 	for _, r := range results {

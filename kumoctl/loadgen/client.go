@@ -1,11 +1,52 @@
 package loadgen
 
 import (
-	"bytes"
+	"bufio"
+	"context"
+	"errors"
 	"fmt"
-	"strconv"
+	"net"
 	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
 )
+
+const (
+	ioTimeout = 30 * time.Second
+	fillBatch = 64
+	maxMicros = 60_000_000
+)
+
+func newHistogram() *hdrhistogram.Histogram { return hdrhistogram.New(1, maxMicros, 3) }
+
+// client is one connection. One goroutine at a time uses it.
+type client struct {
+	o       Options
+	conn    net.Conn
+	r       *bufio.Reader
+	w       *bufio.Writer
+	wire    wire
+	draw    *draw
+	pending []bool // of the batch under way: whether a request is a set
+	names   []byte
+	keys    [][]byte
+
+	latency                   *hdrhistogram.Histogram
+	ops, hits, misses, errors int64
+	firstError                string
+}
+
+func dial(ctx context.Context, o Options) (*client, error) {
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "tcp", o.Addr)
+	if err != nil {
+		return nil, fmt.Errorf("connect: %w", err)
+	}
+	return &client{
+		o: o, conn: conn, r: bufio.NewReaderSize(conn, 64<<10), w: bufio.NewWriterSize(conn, 64<<10),
+		wire: newWire(o.Protocol), draw: newDraw(o), latency: newHistogram(),
+	}, nil
+}
 
 // fill sets this client's share of the keys.
 func (c *client) fill(i, of int) error {
@@ -19,7 +60,7 @@ func (c *client) fill(i, of int) error {
 			return err
 		}
 		for range n {
-			if err := c.stored(); err != nil {
+			if err := c.answered(c.wire.stored(c.r)); err != nil {
 				return err
 			}
 		}
@@ -31,33 +72,57 @@ func (c *client) fill(i, of int) error {
 }
 
 // measure runs operations until a time and counts those that began after from.
-func (c *client) measure(from, until time.Time) error {
+func (c *client) measure(_ int, from, until time.Time) error {
 	for {
 		began := time.Now()
 		if !began.Before(until) {
 			return nil
 		}
-		if err := c.batch(); err != nil {
-			return err
-		}
-		if began.Before(from) {
-			c.hits, c.misses, c.errors, c.firstError = 0, 0, 0, ""
-			continue
-		}
-		c.ops += int64(len(c.pending))
-		if err := c.latency.RecordValue(min(time.Since(began).Microseconds(), maxMicros)); err != nil {
+		if err := c.counted(began, from); err != nil {
 			return err
 		}
 	}
+}
+
+// timetable begins operations when they are due, or as soon as the one before is
+// done. A latency counts from when the operation was due.
+func (c *client) timetable(i int, from, until time.Time) error {
+	every := time.Duration(float64(c.o.Connections) / c.o.Rate * float64(time.Second))
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	due := from.Add(-c.o.Warmup).Add(every * time.Duration(i) / time.Duration(c.o.Connections))
+	for ; due.Before(until); due = due.Add(every) {
+		if wait := time.Until(due); wait > 0 {
+			timer.Reset(wait)
+			<-timer.C
+		}
+		if err := c.counted(due, from); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// counted runs a batch that began, or was due, at a time.
+func (c *client) counted(began, from time.Time) error {
+	if err := c.batch(); err != nil {
+		return err
+	}
+	if began.Before(from) {
+		c.hits, c.misses, c.errors, c.firstError = 0, 0, 0, ""
+		return nil
+	}
+	c.ops += int64(len(c.pending))
+	return c.latency.RecordValue(min(time.Since(began).Microseconds(), maxMicros))
 }
 
 // batch sends a pipeline of requests and reads their answers.
 func (c *client) batch() error {
 	c.pending = c.pending[:0]
 	for range c.o.Pipeline {
-		isSet := c.o.Sets > 0 && c.random.Float64() < c.o.Sets
+		isSet := c.o.Sets > 0 && c.draw.random.Float64() < c.o.Sets
 		if isSet {
-			c.set(c.random.IntN(c.o.Keys))
+			c.set(c.draw.key())
 		} else {
 			c.get()
 		}
@@ -67,17 +132,21 @@ func (c *client) batch() error {
 		return err
 	}
 	for _, isSet := range c.pending {
-		var err error
-		if isSet {
-			err = c.stored()
-		} else {
-			err = c.values()
-		}
-		if err != nil {
+		if err := c.receive(isSet); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (c *client) receive(isSet bool) error {
+	if isSet {
+		return c.answered(c.wire.stored(c.r))
+	}
+	hits, err := c.wire.values(c.r, c.o.MultiGet)
+	c.hits += int64(hits)
+	c.misses += int64(c.o.MultiGet - hits)
+	return c.answered(err)
 }
 
 func (c *client) send() error {
@@ -87,70 +156,29 @@ func (c *client) send() error {
 	return c.w.Flush()
 }
 
-// key writes a key's name. Errors of the buffered writer come out of Flush.
-func (c *client) key(k int) {
-	c.w.WriteString("key-")
-	c.w.Write(strconv.AppendInt(c.w.AvailableBuffer(), int64(k), 10))
-}
-
 func (c *client) set(k int) {
-	c.w.WriteString("set ")
-	c.key(k)
-	c.w.WriteString(" 0 0 ")
-	c.w.Write(strconv.AppendInt(c.w.AvailableBuffer(), int64(len(c.value)), 10))
-	c.w.WriteString("\r\n")
-	c.w.Write(c.value)
-	c.w.WriteString("\r\n")
+	c.names = c.draw.name(c.names[:0], k)
+	c.wire.set(c.w, c.names, c.draw.val())
 }
 
 func (c *client) get() {
-	c.w.WriteString("get")
+	c.names, c.keys = c.names[:0], c.keys[:0]
 	for range c.o.MultiGet {
-		c.w.WriteByte(' ')
-		c.key(c.random.IntN(c.o.Keys))
+		from := len(c.names)
+		c.names = c.draw.name(c.names, c.draw.key())
+		c.keys = append(c.keys, c.names[from:len(c.names):len(c.names)])
 	}
-	c.w.WriteString("\r\n")
+	c.wire.get(c.w, c.keys)
 }
 
-// stored reads the answer to a set.
-func (c *client) stored() error {
-	line, err := c.r.ReadSlice('\n')
-	if err == nil && !bytes.Equal(line, []byte("STORED\r\n")) {
-		c.fail(line)
+// answered counts refusals; any other error ends the client.
+func (c *client) answered(err error) error {
+	var no refused
+	if !errors.As(err, &no) {
+		return err
 	}
-	return err
-}
-
-// values reads the answer to a get.
-func (c *client) values() error {
-	hits := 0
-	for {
-		line, err := c.r.ReadSlice('\n')
-		if err != nil {
-			return err
-		}
-		if !bytes.HasPrefix(line, []byte("VALUE ")) {
-			c.hits += int64(hits)
-			c.misses += int64(c.o.MultiGet - hits)
-			if !bytes.Equal(line, []byte("END\r\n")) {
-				c.fail(line)
-			}
-			return nil
-		}
-		line = bytes.TrimRight(line, "\r\n")
-		n, err := strconv.Atoi(string(line[bytes.LastIndexByte(line, ' ')+1:]))
-		if err != nil {
-			return fmt.Errorf("answer %q: %w", line, err)
-		}
-		if _, err := c.r.Discard(n + 2); err != nil {
-			return err
-		}
-		hits++
-	}
-}
-
-func (c *client) fail(line []byte) {
 	if c.errors++; c.firstError == "" {
-		c.firstError = string(bytes.TrimSpace(line))
+		c.firstError = string(no)
 	}
+	return nil
 }

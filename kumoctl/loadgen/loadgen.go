@@ -1,59 +1,15 @@
 // Package loadgen drives memcached servers with gets and sets and measures
-// what they do: kumoctl bench. It speaks the text protocol, so that a gateway
+// what they do: kumoctl bench. It speaks memcached's protocols, so that a gateway
 // and memcached itself are measured alike.
 package loadgen
 
 import (
-	"bufio"
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"sync"
 	"time"
-
-	"github.com/HdrHistogram/hdrhistogram-go"
 )
-
-// Options say what load.
-type Options struct {
-	Addr        string        // of a memcached server, host:port
-	Connections int           // each with one request, or Pipeline, under way
-	Time        time.Duration // that is measured, after Warmup
-	Warmup      time.Duration
-	Keys        int     // key-0 to key-(Keys-1), drawn evenly
-	Size        int     // bytes of a value
-	Sets        float64 // share of sets among the operations, 0 to 1
-	MultiGet    int     // keys of a get; 1 for plain gets
-	Pipeline    int     // requests that are sent before the first answer is read
-	Fill        bool    // set every key once before
-}
-
-// Defaults are gets of 1 KiB.
-func Defaults() Options {
-	return Options{
-		Addr: "127.0.0.1:11211", Connections: 32, Time: 10 * time.Second, Warmup: time.Second,
-		Keys: 100_000, Size: 1024, MultiGet: 1, Pipeline: 1, Fill: true,
-	}
-}
-
-// Check says what cannot be.
-func (o Options) Check() error {
-	switch {
-	case o.Connections < 1 || o.Connections > 10_000:
-		return fmt.Errorf("%d connections: want 1 to 10000", o.Connections)
-	case o.Time <= 0 || o.Warmup < 0:
-		return errors.New("the time to measure must be positive")
-	case o.Keys < 1 || o.Size < 0 || o.Size > 16<<20:
-		return errors.New("want at least one key, and values of at most 16 MiB")
-	case o.Sets < 0 || o.Sets > 1:
-		return errors.New("the share of sets is a number from 0 to 1")
-	case o.MultiGet < 1 || o.MultiGet > 1000 || o.Pipeline < 1 || o.Pipeline > 1000:
-		return errors.New("multi-gets and pipelines: want 1 to 1000")
-	}
-	return nil
-}
 
 // Latency is a distribution, in microseconds.
 type Latency struct {
@@ -70,23 +26,21 @@ type Result struct {
 	Addr       string  `json:"addr"`
 	Operations int64   `json:"operations"`
 	PerSecond  float64 `json:"per_second"`
-	KeysPerSec float64 `json:"keys_per_second"`
+	KeysPerSec float64 `json:"keys_per_second"` // of gets
 	Hits       int64   `json:"hits"`
 	Misses     int64   `json:"misses"`
 	Errors     int64   `json:"errors"`
 	FirstError string  `json:"first_error,omitempty"`
 	Latency    Latency `json:"latency"`
+	CPU        float64 `json:"cpu_us,omitempty"` // of Options.PIDs, microseconds an operation
 }
-
-const (
-	ioTimeout = 30 * time.Second
-	fillBatch = 64
-	maxMicros = 60_000_000
-)
 
 // Run fills and measures.
 func Run(ctx context.Context, o Options) (Result, error) {
 	if err := o.Check(); err != nil {
+		return Result{}, err
+	}
+	if _, err := cpuTime(o.PIDs); err != nil {
 		return Result{}, err
 	}
 	clients := make([]*client, o.Connections)
@@ -115,9 +69,35 @@ func Run(ctx context.Context, o Options) (Result, error) {
 			return Result{}, fmt.Errorf("fill: %w", err)
 		}
 	}
+	return drive(o, clients)
+}
+
+// drive measures, once everything is filled. CPU time counts from the end of the
+// warm-up.
+func drive(o Options, clients []*client) (Result, error) {
+	work := (*client).measure
+	if o.Rate > 0 {
+		work = (*client).timetable
+	}
 	from := time.Now().Add(o.Warmup)
-	err := each(clients, func(_ int, c *client) error { return c.measure(from, from.Add(o.Time)) })
-	return sum(o, clients), err
+	var before time.Duration
+	var beforeErr error
+	warm := make(chan struct{})
+	time.AfterFunc(o.Warmup, func() {
+		before, beforeErr = cpuTime(o.PIDs)
+		close(warm)
+	})
+	err := each(clients, func(i int, c *client) error { return work(c, i, from, from.Add(o.Time)) })
+	if err != nil {
+		return sum(o, clients), err
+	}
+	<-warm
+	after, err := cpuTime(o.PIDs)
+	r := sum(o, clients)
+	if r.Operations > 0 {
+		r.CPU = float64((after - before).Nanoseconds()) / 1e3 / float64(r.Operations)
+	}
+	return r, cmp.Or(beforeErr, err)
 }
 
 // each runs f for every client at the same time.
@@ -128,12 +108,7 @@ func each(clients []*client, f func(int, *client) error) error {
 		wg.Go(func() { errs[i] = f(i, c) })
 	}
 	wg.Wait()
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return cmp.Or(errs...)
 }
 
 func sum(o Options, clients []*client) Result {
@@ -153,37 +128,4 @@ func sum(o Options, clients []*client) Result {
 	r.KeysPerSec = float64(r.Hits+r.Misses) / o.Time.Seconds()
 	r.Latency = Latency{h.ValueAtQuantile(50), h.ValueAtQuantile(90), h.ValueAtQuantile(99), h.ValueAtQuantile(99.9), h.Max()}
 	return r
-}
-
-func newHistogram() *hdrhistogram.Histogram { return hdrhistogram.New(1, maxMicros, 3) }
-
-// client is one connection. One goroutine at a time uses it.
-type client struct {
-	o       Options
-	conn    net.Conn
-	r       *bufio.Reader
-	w       *bufio.Writer
-	value   []byte
-	random  *rand.Rand
-	pending []bool // of the batch under way: whether a request is a set
-
-	latency                   *hdrhistogram.Histogram
-	ops, hits, misses, errors int64
-	firstError                string
-}
-
-func dial(ctx context.Context, o Options) (*client, error) {
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "tcp", o.Addr)
-	if err != nil {
-		return nil, fmt.Errorf("connect: %w", err)
-	}
-	c := &client{
-		o: o, conn: conn, r: bufio.NewReaderSize(conn, 64<<10), w: bufio.NewWriterSize(conn, 64<<10),
-		value: make([]byte, o.Size), random: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())), latency: newHistogram(),
-	}
-	for i := range c.value {
-		c.value[i] = 'a' + byte(c.random.IntN(26))
-	}
-	return c, nil
 }

@@ -12,8 +12,9 @@ import (
 	"github.com/etolabo/kumofs/kumoctl/loadgen"
 )
 
-// store is a memcached server of the two commands that a load uses.
-func store(t *testing.T) (addr string) {
+// store is a memcached server of the two commands that a load uses. It looks at
+// stall before each answer.
+func store(t *testing.T, stall func()) (addr string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -27,14 +28,14 @@ func store(t *testing.T) (addr string) {
 			if err != nil {
 				return
 			}
-			wg.Go(func() { defer conn.Close(); serve(conn, &values) })
+			wg.Go(func() { defer conn.Close(); serve(conn, &values, stall) })
 		}
 	})
 	t.Cleanup(func() { l.Close(); wg.Wait() })
 	return l.Addr().String()
 }
 
-func serve(conn net.Conn, values *sync.Map) {
+func serve(conn net.Conn, values *sync.Map, stall func()) {
 	r := bufio.NewReader(conn)
 	for {
 		line, err := r.ReadString('\n')
@@ -42,6 +43,9 @@ func serve(conn net.Conn, values *sync.Map) {
 			return
 		}
 		f := strings.Fields(line)
+		if stall != nil {
+			stall()
+		}
 		if f[0] == "set" {
 			value, _ := r.ReadString('\n')
 			values.Store(f[1], strings.TrimSpace(value))
@@ -66,13 +70,15 @@ func TestRun(t *testing.T) {
 		{"gets", func(*loadgen.Options) {}, false},
 		{"sets", func(o *loadgen.Options) { o.Sets = 1 }, false},
 		{"mixed and pipelined", func(o *loadgen.Options) { o.Sets, o.Pipeline = 0.5, 16 }, false},
+		{"by zipf's law", func(o *loadgen.Options) { o.Zipf, o.KeySize = 1.2, loadgen.Range{Min: 20, Max: 250} }, false},
+		{"by a timetable", func(o *loadgen.Options) { o.Rate, o.Sets = 2000, 0.5 }, false},
 		{"multi-gets", func(o *loadgen.Options) { o.MultiGet = 20 }, false},
 		{"empty", func(o *loadgen.Options) { o.Fill = false }, true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			o := loadgen.Defaults()
-			o.Addr, o.Connections, o.Keys, o.Size = store(t), 4, 500, 100
+			o.Addr, o.Connections, o.Keys, o.Size = store(t, nil), 4, 500, loadgen.Range{Min: 1, Max: 100}
 			o.Time, o.Warmup = 50*time.Millisecond, 5*time.Millisecond
 			tt.change(&o)
 			r, err := loadgen.Run(t.Context(), o)
@@ -86,6 +92,55 @@ func TestRun(t *testing.T) {
 				t.Errorf("%d hits and %d misses in %d operations", r.Hits, r.Misses, r.Operations)
 			}
 		})
+	}
+}
+
+// A server that stands still once makes all operations late that were due in the
+// meantime, and not one only.
+func TestTimetableCountsWhatWasDue(t *testing.T) {
+	const stands = 100 * time.Millisecond
+	late := func(rate float64) (p90 time.Duration) {
+		var once sync.Once
+		o := loadgen.Defaults()
+		o.Addr = store(t, func() {
+			once.Do(func() { <-time.After(stands) })
+		})
+		o.Connections, o.Keys, o.Fill, o.Rate = 1, 1, false, rate
+		o.Time, o.Warmup = 2*stands, 0
+		r, err := loadgen.Run(t.Context(), o)
+		if err != nil || r.Latency.Max < stands.Microseconds()*9/10 {
+			t.Fatalf("%+v: %v", r, err)
+		}
+		return time.Duration(r.Latency.P90) * time.Microsecond
+	}
+	if p90 := late(1000); p90 < stands/2 {
+		t.Errorf("half of the operations were due while the server stood still for %s, but 90%% took less than %s", stands, p90)
+	}
+}
+
+func TestCheck(t *testing.T) {
+	for _, change := range []func(*loadgen.Options){
+		func(o *loadgen.Options) { o.Protocol = "http" },
+		func(o *loadgen.Options) { o.Connections = 0 },
+		func(o *loadgen.Options) { o.Zipf = 1 },
+		func(o *loadgen.Options) { o.Rate, o.Pipeline = 1, 2 },
+		func(o *loadgen.Options) { o.KeySize.Max = 251 },
+		func(o *loadgen.Options) { o.Sets = 1.5 },
+	} {
+		o := loadgen.Defaults()
+		change(&o)
+		if _, err := loadgen.Run(t.Context(), o); err == nil {
+			t.Errorf("%+v is taken", o)
+		}
+	}
+	var r loadgen.Range
+	for _, bad := range []string{"", "x", "1-", "5-2", "-1", "1-2-3"} {
+		if err := r.Set(bad); err == nil {
+			t.Errorf("%q is taken", bad)
+		}
+	}
+	if err := r.Set("100-4000"); err != nil || r != (loadgen.Range{Min: 100, Max: 4000}) || r.String() != "100-4000" {
+		t.Error(r, err)
 	}
 }
 

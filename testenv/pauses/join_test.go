@@ -98,7 +98,7 @@ func (s *scenario) fill(keys, size int) {
 	s.Helper()
 	o := loadgen.Defaults()
 	l := s.c.Layout()
-	o.Addr, o.Keys, o.Size, o.Connections, o.Time, o.Warmup = l.Addrs(subjects.RoleGateway)[0], keys, size, 16, ms, 0
+	o.Addr, o.Keys, o.Size, o.Connections, o.Time, o.Warmup = l.Addrs(subjects.RoleGateway)[0], keys, loadgen.Range{Min: size, Max: size}, 16, ms, 0
 	began := time.Now()
 	if _, err := loadgen.Run(context.Background(), o); err != nil {
 		s.Fatal(err)

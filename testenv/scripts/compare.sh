@@ -16,4 +16,6 @@ until printf 'version\r\nquit\r\n' | nc -w 1 127.0.0.1 $((port + 1)) | grep -q V
 	kill -0 $memcached
 	sleep 0.05
 done
-"$kumoctl" bench --addr "127.0.0.1:$((port + 1))" --addr "127.0.0.1:$port" --rounds 3 --connections 128 "$@"
+# The CPU time of an operation is that of all daemons together.
+"$kumoctl" bench --addr "127.0.0.1:$port" --pid "$(pgrep -d, -P "$up")" --versus "127.0.0.1:$((port + 1))" \
+	--versus-pid "$memcached" --rounds 3 --connections 128 "$@"
