@@ -69,8 +69,9 @@ type flight struct {
 }
 
 type tail struct {
-	part    *part
-	version subjects.Version
+	part     *part
+	version  subjects.Version
+	promised ring.Epoch
 }
 
 func newCore(s *Server) *core {
@@ -327,9 +328,9 @@ func (c *core) flights() (free, bound *flight) {
 		f.sends = append(f.sends, h)
 	}
 	for _, p := range c.dirty {
-		if p.logged {
-			f := of(p)
-			f.tails = append(f.tails, tail{p, p.machine.Status().Tail})
+		if p.logged || p.bound {
+			f, st := of(p), p.machine.Status()
+			f.tails = append(f.tails, tail{p, st.Tail, st.Promised})
 		}
 	}
 	for _, p := range c.dirty {
@@ -343,7 +344,7 @@ func (c *core) flights() (free, bound *flight) {
 func (c *core) landed(f *flight) {
 	for _, t := range f.tails {
 		if c.parts[t.part.id] == t.part {
-			c.step(t.part, replica.Logged{Tail: t.version})
+			c.step(t.part, replica.Logged{Tail: t.version, Promised: t.promised})
 		}
 	}
 	for _, h := range f.sends {

@@ -73,7 +73,7 @@ func (p *primary) step(ev replica.Event) {
 
 func (p *primary) commit() {
 	p.step(replica.Turn{})
-	p.step(replica.Logged{Tail: p.tail})
+	p.step(replica.Logged{Tail: p.tail, Promised: 1})
 	for _, m := range p.peers {
 		m.Tail = p.tail
 		p.step(replica.Receive{Msg: m, Now: 1})

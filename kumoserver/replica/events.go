@@ -73,8 +73,12 @@ type Died struct {
 // the only one in sync goes on with what it has.
 type Damaged struct{ Now int64 }
 
-// Logged says that the log to this entry is as durable as the sync mode says.
-type Logged struct{ Tail subjects.Version }
+// Logged says that the log to this entry is as durable as the sync mode says, and
+// the promise of an epoch on disk.
+type Logged struct {
+	Tail     subjects.Version
+	Promised ring.Epoch
+}
 
 // RangeRead brings the records that a ReadRange effect asked for.
 type RangeRead struct {

@@ -114,12 +114,12 @@ func (l *lead) prepared(e *subjects.Entry) {
 	}
 }
 
-// logged notes that own entries are durable.
-func (r *Replica) logged(tail subjects.Version) {
-	if tail.Seq <= r.durable || !r.outline.Holds(tail) {
-		return // cut since
+// logged notes that own entries, and promises, are durable.
+func (r *Replica) logged(ev Logged) {
+	r.kept = max(r.kept, ev.Promised)
+	if ev.Tail.Seq > r.durable && r.outline.Holds(ev.Tail) { // else it was cut since
+		r.durable = ev.Tail.Seq
 	}
-	r.durable = tail.Seq
 	if r.lead != nil {
 		r.lead.advance(r)
 	}
@@ -131,6 +131,13 @@ func (r *Replica) logged(tail subjects.Version) {
 func (l *lead) required(p *peer) bool {
 	return !p.learner || p.joining || slices.Contains(l.asked, p.id)
 }
+
+// free reports whether this primary may commit, and say that a learner has all
+// that has committed. It may not while a grant of this process binds it, nor
+// before its own promise of the epoch is on disk, which the others need not wait
+// for: a process after this one that has forgotten the epoch could agree to what
+// the primary before commits.
+func (l *lead) free(r *Replica) bool { return r.kept >= l.epoch && !r.bound() }
 
 // advance commits what every required replica has, and answers.
 func (l *lead) advance(r *Replica) {
@@ -148,7 +155,7 @@ func (l *lead) advance(r *Replica) {
 		}
 		commit = min(commit, p.match)
 	}
-	if commit > r.commit && !r.bound() {
+	if commit > r.commit && l.free(r) {
 		r.commitTo(commit)
 		l.forget(commit)
 	}
@@ -223,7 +230,7 @@ func (l *lead) reconfigure(r *Replica) {
 	c.Told = told && len(c.ISR) < len(r.config.ISR)
 	for _, id := range r.config.Learners {
 		switch p := l.peer(id); {
-		case p.joining && !r.bound() && p.complete && p.match >= p.joinAt && p.state == replicating && !p.silent:
+		case p.joining && l.free(r) && p.complete && p.match >= p.joinAt && p.state == replicating && !p.silent:
 			c.ISR = append(c.ISR, id)
 			c.Reason = "a learner has caught up"
 		case p.silent && slices.Contains(l.asked, id):

@@ -68,7 +68,7 @@ func (l *lead) start(r *Replica, p *peer) {
 	r.send(p.id, &subjects.EpochStart{
 		Header: r.header(), Outline: slices.Clone(r.outline),
 		ISR: r.config.ISR, Learners: r.config.Learners, Restart: p.restart, Base: p.base,
-	}, true)
+	}, false)
 }
 
 // epochReply makes a peer that promised the epoch take entries from the last

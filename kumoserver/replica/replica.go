@@ -112,6 +112,7 @@ type Replica struct {
 	// What is in the log. The machine alone decides about it, and so knows it
 	// without asking the store.
 	promised   ring.Epoch
+	kept       ring.Epoch // the newest promise that is on disk
 	outline    subjects.Outline
 	tail       subjects.Version
 	durable    uint64 // own entries to here are as durable as the mode says
@@ -147,7 +148,7 @@ func New(p ring.Partition, self ring.Process, s State, log Log, o Options) *Repl
 	}
 	r := &Replica{
 		o: o, p: p, self: self, log: log,
-		promised: s.Promised, outline: outline, tail: outline.Tail(), commit: s.Commit,
+		promised: s.Promised, kept: s.Promised, outline: outline, tail: outline.Tail(), commit: s.Commit,
 		incomplete: s.Incomplete, cursor: s.Cursor, unclean: s.Unclean,
 	}
 	r.durable = r.tail.Seq
@@ -192,7 +193,7 @@ func (r *Replica) Step(ev Event) []Effect {
 		r.now = ev.Now
 		r.receive(ev.Msg)
 	case Logged:
-		r.logged(ev.Tail)
+		r.logged(ev)
 	case Turn:
 		r.turn()
 	case Configure:

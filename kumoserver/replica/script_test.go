@@ -208,7 +208,11 @@ func (s *script) event(kind string) replica.Event {
 	case "died":
 		return replica.Died{Process: a.process("by"), Now: s.now}
 	case "logged":
-		return replica.Logged{Tail: a.version("tail")}
+		l := replica.Logged{Tail: a.version("tail"), Promised: s.m.Status().Promised}
+		if a.has("promised") {
+			l.Promised = ring.Epoch(a.number("promised"))
+		}
+		return l
 	case "turn":
 		return replica.Turn{}
 	case "tick":

@@ -101,7 +101,7 @@ func (n *node) flush() {
 	n.outbox = nil
 	for i, w := range n.written {
 		if w {
-			f.tails = append(f.tails, replicaTail{ring.Partition(i), n.parts[i].mem.tail()})
+			f.tails = append(f.tails, replicaTail{ring.Partition(i), n.parts[i].mem.tail(), n.parts[i].mem.promised})
 			n.written[i] = false
 		}
 	}

@@ -36,7 +36,7 @@ var moreMachineBreaks = []mutant{
 	{"a grant ends when its lease does", "R6", "kumoserver/replica/replica.go",
 		`Lease: 1000 * ms, Grant: 1100 * ms,`, `Lease: 1000 * ms, Grant: 1000 * ms,`},
 	{"a new primary commits while it is bound", "R8", "kumoserver/replica/lead.go",
-		`if commit > r.commit && !r.bound() {`, `if commit > r.commit {`},
+		`if commit > r.commit && l.free(r) {`, `if commit > r.commit && r.kept >= l.epoch {`},
 	{"a write is answered before it commits", "R4", "kumoserver/replica/judge.go",
 		`	if w.Options&subjects.OptionEarly != 0 {`, `	if w.Options&subjects.OptionEarly == 0 {`},
 	{"a primary that is replaced answers what waits", "R8", "kumoserver/replica/replica.go",

@@ -59,6 +59,7 @@ type (
 	replicaTail struct {
 		p ring.Partition
 		v subjects.Version
+		e ring.Epoch
 	}
 	request struct{ a *attempt }
 	ranged  struct {
@@ -232,7 +233,7 @@ func (n *node) one(x any) {
 		n.configure(x.t)
 	case flushed:
 		for _, t := range x.tails {
-			n.parts[t.p].step(replica.Logged{Tail: t.v})
+			n.parts[t.p].step(replica.Logged{Tail: t.v, Promised: t.e})
 		}
 		for _, m := range x.out {
 			n.transmit(m)
@@ -420,6 +421,7 @@ func (p *part) store(e replica.Effect) {
 	case replica.Reset:
 		s.rep.Resets++
 	}
+	n.written[p.p] = n.written[p.p] || fsynced(e)
 	before := p.mem.commit
 	if err := p.mem.do(e); err != nil {
 		s.fail("node %d/%d p%d: %v", n.id, n.boot, p.p, err)
