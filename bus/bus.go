@@ -23,6 +23,7 @@ type Options struct {
 	RouteAdvertise string   // host:port as other members see it; empty: RouteListen
 	Routes         []string // host:port of members to connect to; the rest is gossip; may name this one
 	MaxPayload     int32    // bytes in a message; default DefaultMaxPayload; the same in all of a mesh
+	Hub            *Hub     // shared with others in this process; nil: none
 	Log            *slog.Logger
 }
 
@@ -31,6 +32,7 @@ type DialOptions struct {
 	Name       string   // shown in the servers' connection lists
 	URLs       []string // host:port of members, any of which will do
 	MaxPayload int32    // bytes in a message; default DefaultMaxPayload
+	Hub        *Hub     // shared with others in this process; nil: none
 	Log        *slog.Logger
 }
 
@@ -40,6 +42,8 @@ type Bus struct {
 	name       string
 	log        *slog.Logger
 	maxPayload int
+	hub        *Hub
+	joined     bool           // the hub; not changed after Open
 	srv        *server.Server // nil in a client
 	srvOptions *server.Options
 	rejoining  sync.Mutex
@@ -72,7 +76,7 @@ type Bus struct {
 // *ListenError. Open does not wait for routes to other members.
 func Open(o Options) (_ *Bus, err error) {
 	b := newBus(o.Name, o.Log, o.MaxPayload)
-	o.Log, o.MaxPayload = b.log, int32(b.maxPayload)
+	o.Log, o.MaxPayload, b.hub = b.log, int32(b.maxPayload), o.Hub
 	defer func() {
 		if err != nil {
 			b.Close()
@@ -88,6 +92,8 @@ func Open(o Options) (_ *Bus, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to own bus member %s: %w", o.Name, err)
 	}
+	b.hub.join(b.clientAddr, 1)
+	b.joined = true
 	return b, nil
 }
 
@@ -99,6 +105,7 @@ func Dial(o DialOptions) (*Bus, error) {
 		return nil, errors.New("dial bus: no address given")
 	}
 	b := newBus(o.Name, o.Log, o.MaxPayload)
+	b.hub = o.Hub
 	urls, err := natsURLs(o.URLs)
 	if err != nil {
 		return nil, fmt.Errorf("dial bus: %w", err)
@@ -175,14 +182,19 @@ func (b *Bus) setConnected(up bool) {
 // asyncError is told of what goes wrong behind our back.
 func (b *Bus) asyncError(_ *nats.Conn, s *nats.Subscription, err error) {
 	if errors.Is(err, nats.ErrSlowConsumer) && s != nil {
-		b.dropped.Add(1)
-		if b.slowLog.allow(logPeriod) {
-			b.log.Warn("bus: receiver is too slow, messages were dropped", "subject", s.Subject)
-		}
+		b.overflow(s.Subject)
 		return
 	}
 	if b.slowLog.allow(logPeriod) {
 		b.log.Warn("bus: connection trouble", "err", err)
+	}
+}
+
+// overflow notes that a subscription's queue was full.
+func (b *Bus) overflow(subject string) {
+	b.dropped.Add(1)
+	if b.slowLog.allow(logPeriod) {
+		b.log.Warn("bus: receiver is too slow, messages were dropped", "subject", subject)
 	}
 }
 

@@ -161,7 +161,7 @@ func (c *Caller) redirect(l *Lane, addr string) *link {
 
 // addLink finds or makes the link to an address. Called with mu held.
 func (c *Caller) addLink(addr string) *link {
-	if addr == "" {
+	if addr == "" || c.b.hub.has(addr) {
 		return nil
 	}
 	l := c.links[addr]

@@ -35,7 +35,24 @@ func (b *Bus) Close() error {
 	for c := range callers {
 		c.shutdown()
 	}
+	if b.joined {
+		b.hub.join(b.clientAddr, -1)
+	}
+	subs := b.openSubs()
+	for _, s := range subs {
+		s.part()
+	}
 	err := b.disconnect(deadline.C)
+	for _, s := range subs {
+		if s.local == nil || err != nil {
+			continue
+		}
+		select {
+		case <-s.local.done:
+		case <-deadline.C:
+			err = errors.New("close bus: handler of " + s.subject + " is still at work")
+		}
+	}
 	if b.srv != nil {
 		b.srv.Shutdown()
 		b.srv.WaitForShutdown()

@@ -110,6 +110,9 @@ func (l *link) publish(subject string, data []byte) error {
 	if !l.up.Load() {
 		return ErrDisconnected
 	}
+	if done, err := l.c.b.hand(subject, data); done {
+		return err
+	}
 	err := l.nc.Publish(subject, data)
 	if isTimeout(err) {
 		if err := l.nc.ForceReconnect(); err != nil {

@@ -33,6 +33,7 @@ type Sub struct {
 	subject string
 	s       *nats.Subscription
 	done    chan struct{} // closed when the handler's goroutine has ended
+	local   *handOver     // of those that take frames, with a hub
 }
 
 // Dropped is the number of messages that found the queue full.
@@ -47,6 +48,7 @@ func (s *Sub) Dropped() int {
 // Close ends the subscription; what waits is not handled any more. It does not
 // wait for the handler, which may call it. It may be called twice.
 func (s *Sub) Close() error {
+	s.part()
 	err := s.s.Unsubscribe()
 	if errors.Is(err, nats.ErrBadSubscription) || errors.Is(err, nats.ErrConnectionClosed) {
 		return nil
@@ -77,13 +79,13 @@ func (b *Bus) downError() error {
 // token and a last > for the rest. A remote member knows of a new subscription
 // some milliseconds later.
 func (b *Bus) Subscribe(subject string, h func(*Msg)) (*Sub, error) {
-	return b.subscribe(subject, func(m *nats.Msg) {
+	return b.subscribe(subject, nil, func(m *nats.Msg) {
 		h(&Msg{Subject: m.Subject, Reply: m.Reply, Data: m.Data})
 	})
 }
 
-func (b *Bus) subscribe(subject string, h nats.MsgHandler) (*Sub, error) {
-	s := &Sub{b: b, subject: subject, done: make(chan struct{})}
+func (b *Bus) subscribe(subject string, local *handOver, h nats.MsgHandler) (*Sub, error) {
+	s := &Sub{b: b, subject: subject, local: local, done: make(chan struct{})}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closing {
@@ -153,7 +155,30 @@ func (b *Bus) Flush(ctx context.Context) error {
 // refused, as are malformed ones and those of another wire version: counted by
 // Stats and, once meshID is known and not 0, logged at most once a minute.
 func (b *Bus) Handle(subject string, clusterID func() uint64, h func(*Frame)) (*Sub, error) {
-	return b.subscribe(subject, b.frameHandler(clusterID, h))
+	handle := b.frameHandler(clusterID, h)
+	if b.hub == nil {
+		return b.subscribe(subject, nil, handle)
+	}
+	q := newHandOver(b)
+	s, err := b.subscribe(subject, q, func(m *nats.Msg) {
+		q.one.Lock()
+		defer q.one.Unlock()
+		handle(m)
+	})
+	if err != nil {
+		return nil, err
+	}
+	go q.run(handle)
+	b.hub.add(s)
+	return s, nil
+}
+
+// part ends the hand-over within the process.
+func (s *Sub) part() {
+	if s.local != nil {
+		s.b.hub.remove(s)
+		s.local.close()
+	}
 }
 
 // frameHandler decodes frames for h. The handler belongs to one subscription,

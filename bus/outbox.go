@@ -134,7 +134,11 @@ func (o *Outbox) frame(d destination) *outFrame {
 
 func (o *Outbox) send(f *outFrame) {
 	patchCount(f.buf, f.countAt, f.count)
-	if err := o.b.Publish(f.subject, f.buf); err != nil {
+	done, err := o.b.hand(f.subject, f.buf)
+	if !done {
+		err = o.b.Publish(f.subject, f.buf)
+	}
+	if err != nil {
 		o.errs = append(o.errs, err)
 	}
 }

@@ -76,7 +76,7 @@ func Open(o Options) (_ *Gateway, err error) {
 	if g.bus = o.Bus; g.bus == nil {
 		g.ownBus = true
 		g.bus, err = bus.Dial(bus.DialOptions{
-			Name: "gateway-" + g.boot.String(), URLs: o.Managers, Log: o.Log,
+			Name: "gateway-" + g.boot.String(), URLs: o.Managers, Hub: o.Hub, Log: o.Log,
 			MaxPayload: int32(max(bus.DefaultMaxPayload, o.MaxItemSize+payloadRoom)),
 		})
 		if err != nil {

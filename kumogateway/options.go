@@ -17,6 +17,7 @@ type Options struct {
 	Managers []string // host:port of managers or servers, any of which will do
 	Listen   []string // host:port for memcached clients, port 0 takes a free one; or unix:PATH
 	Bus      *bus.Bus // a connection to use instead of making one; stays open
+	Hub      *bus.Hub // shared with servers in this process; nil: none
 
 	SocketMode     fs.FileMode // of Unix sockets
 	KeyPrefix      string      // put before every key

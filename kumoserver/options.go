@@ -44,7 +44,8 @@ type Options struct {
 	Dir     string
 	Cluster subjects.Cluster
 	Zone    string
-	MaxItem int // bytes, the largest value; the bus's limit follows
+	Hub     *bus.Hub // shared with servers and gateways in this process; nil: none
+	MaxItem int      // bytes, the largest value; the bus's limit follows
 	// Sync, SyncEvery, Log and memory bounds of the store.
 	Sync          store.SyncMode
 	SyncEvery     time.Duration

@@ -142,7 +142,8 @@ func (s *Server) openBus() error {
 	o := bus.Options{
 		Name: s.name, Mesh: string(s.o.Cluster), Advertise: s.o.Listen, Routes: routes,
 		Listen: net.JoinHostPort(s.o.Bind, own), RouteListen: net.JoinHostPort(s.o.Bind, strconv.Itoa(port)),
-		RouteAdvertise: net.JoinHostPort(host, strconv.Itoa(port)), MaxPayload: MaxPayload(s.o.MaxItem), Log: s.log,
+		RouteAdvertise: net.JoinHostPort(host, strconv.Itoa(port)), MaxPayload: MaxPayload(s.o.MaxItem),
+		Hub: s.o.Hub, Log: s.log,
 	}
 	s.bus, err = bus.Open(o)
 	var taken *bus.ListenError

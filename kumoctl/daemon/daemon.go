@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/etolabo/kumofs/bus"
 	"github.com/etolabo/kumofs/kumoctl/cli"
 )
 
@@ -21,8 +22,9 @@ type options interface {
 	// flags defines the options with their defaults.
 	flags(*pflag.FlagSet)
 	common() *cli.Common
-	// open opens the daemon as the options say.
-	open(*slog.Logger) (cli.Daemon, error)
+	// open opens the daemon as the options say. hub is shared with other daemons of
+	// the process; it may be nil.
+	open(*slog.Logger, *bus.Hub) (cli.Daemon, error)
 }
 
 // newOptions are the daemons by role.
@@ -48,7 +50,7 @@ func Command(role, use string) (*cobra.Command, error) {
 	cmd := &cobra.Command{
 		Use: use, Short: "Run a " + role + " of a kumofs cluster", Version: cli.Version(), Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return o.common().Serve(cmd, func(log *slog.Logger) (cli.Daemon, error) { return open(o, log) })
+			return o.common().Serve(cmd, func(log *slog.Logger) (cli.Daemon, error) { return open(o, log, nil) })
 		},
 	}
 	o.common().Flags(cmd.Flags())
@@ -67,8 +69,9 @@ func Main(role, use string, args []string) int {
 }
 
 // Open opens a daemon in this process: args are its role and its options. The
-// log goes to log, whatever they say.
-func Open(args []string, log *slog.Logger) (cli.Daemon, error) {
+// log goes to log, whatever they say. Daemons that share a hub hand frames to each
+// other without the network.
+func Open(args []string, log *slog.Logger, hub *bus.Hub) (cli.Daemon, error) {
 	if len(args) == 0 {
 		return nil, cli.Usagef("no role given")
 	}
@@ -82,12 +85,12 @@ func Open(args []string, log *slog.Logger) (cli.Daemon, error) {
 	if err := fs.Parse(cli.Translate(args[1:])); err != nil {
 		return nil, fmt.Errorf("options of the %s: %w", args[0], err)
 	}
-	return open(o, log)
+	return open(o, log, hub)
 }
 
 // open opens a daemon, and says what helps when it cannot listen.
-func open(o options, log *slog.Logger) (cli.Daemon, error) {
-	d, err := o.open(log)
+func open(o options, log *slog.Logger, hub *bus.Hub) (cli.Daemon, error) {
+	d, err := o.open(log, hub)
 	if _, gateway := o.(*gatewayOptions); !gateway && errors.Is(err, syscall.EADDRNOTAVAIL) {
 		err = fmt.Errorf("%w (-l names an address of another machine; where its ports are forwarded to this one, --bind names the host to listen on)", err)
 	}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/etolabo/kumofs/bus"
 	"github.com/etolabo/kumofs/kumoctl/cli"
 	"github.com/etolabo/kumofs/kumomanager"
 	"github.com/etolabo/kumofs/kumoserver"
@@ -39,7 +40,7 @@ func (o *managerOptions) flags(fs *pflag.FlagSet) {
 	cli.Ignore(fs, "connect-retry-limit", "", "see --fail-after")
 }
 
-func (o *managerOptions) open(log *slog.Logger) (cli.Daemon, error) {
+func (o *managerOptions) open(log *slog.Logger, _ *bus.Hub) (cli.Daemon, error) {
 	o.Options.Cluster = subjects.Cluster(o.Common.Cluster)
 	o.Options.Version = cli.Version()
 	o.Options.Log = log

@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/spf13/pflag"
 
+	"github.com/etolabo/kumofs/bus"
 	"github.com/etolabo/kumofs/kumoctl/cli"
+	"github.com/etolabo/kumofs/kumogateway"
 	"github.com/etolabo/kumofs/kumomanager"
 	"github.com/etolabo/kumofs/kumoserver"
 	"github.com/etolabo/kumofs/kumoserver/store"
@@ -20,6 +23,7 @@ import (
 type serverOptions struct {
 	cli.Common
 	kumoserver.Options
+	clients              clientOptions
 	sync, failover, read string
 	scrub                int // KiB a second
 }
@@ -44,6 +48,7 @@ func (o *serverOptions) flags(fs *pflag.FlagSet) {
 	o.ScrubEvery = time.Hour
 	cli.SecondsVarP(fs, &o.ScrubEvery, "scrub-every", "", "how long after one such look at everything the next begins")
 	fs.StringVar(&o.Zone, "zone", "", "zone of this server; copies are kept in different ones")
+	o.clients.flags(fs, "default: none, clients come to gateways")
 	fs.IntVar(&o.MaxItem, "max-item-size", subjects.DefaultMaxItem, "bytes of the largest value")
 	cli.SecondsVarP(fs, &o.Lease, "lease", "", "how long a primary may read without asking its replicas again")
 	fs.StringVar(&o.failover, "failover", o.failover, "what a new primary waits for before it writes: proof that the one before is gone, or else its leases; or lease, always its leases")
@@ -60,8 +65,14 @@ func (o *serverOptions) flags(fs *pflag.FlagSet) {
 	cli.Ignore(fs, "garbage-mem-limit", "", "deletes leave nothing to collect")
 }
 
-func (o *serverOptions) open(log *slog.Logger) (cli.Daemon, error) {
-	var err error
+func (o *serverOptions) open(log *slog.Logger, hub *bus.Hub) (cli.Daemon, error) {
+	err := o.clients.listen()
+	if err != nil {
+		return nil, err
+	}
+	if len(o.clients.Listen) > 0 && hub == nil {
+		hub = bus.NewHub()
+	}
 	if o.Sync, err = syncMode(o.sync); err != nil {
 		return nil, err
 	}
@@ -79,7 +90,7 @@ func (o *serverOptions) open(log *slog.Logger) (cli.Daemon, error) {
 	}
 	o.Options.Cluster = subjects.Cluster(o.Common.Cluster)
 	o.Options.Version = cli.Version()
-	o.Options.Log = log
+	o.Options.Log, o.Options.Hub = log, hub
 	o.Witness = openWitness
 	if err := o.Options.Check(); err != nil {
 		return nil, &cli.UsageError{Err: err}
@@ -88,15 +99,34 @@ func (o *serverOptions) open(log *slog.Logger) (cli.Daemon, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &server{Server: s, o: o.Options}, nil
+	d := &server{Server: s, o: o.Options}
+	if len(o.clients.Listen) == 0 {
+		return d, nil
+	}
+	// Its own connection: the gateway goes on when the server begins anew.
+	o.clients.Managers, o.clients.MaxItemSize = append(slices.Clone(o.Managers), s.Addr()), o.MaxItem
+	if d.gateway, err = o.clients.openGateway(o.Common.Cluster, log, hub); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return d, nil
 }
 
 // server is a kumoserver.Server that begins anew when its data file turns out to
 // be damaged: Open sets the file aside, and the replicas give the copies back.
 type server struct {
 	*kumoserver.Server
-	o     kumoserver.Options
-	again bool // it did before
+	o       kumoserver.Options
+	again   bool                 // it did before
+	gateway *kumogateway.Gateway // that takes clients in this process; nil: none
+}
+
+// Close stops everything at once.
+func (s *server) Close() error {
+	var err error
+	if s.gateway != nil {
+		err = s.gateway.Close()
+	}
+	return errors.Join(s.Server.Close(), err)
 }
 
 // giveUp is how soon another damaged file is no bad luck any more but a disk

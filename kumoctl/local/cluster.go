@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/etolabo/kumofs/bus"
 	"github.com/etolabo/kumofs/kumoctl/admin"
 	"github.com/etolabo/kumofs/subjects"
 )
@@ -58,6 +59,7 @@ const stopWithin = 15 * time.Second
 type Cluster struct {
 	o      Options
 	lock   *os.File
+	hub    *bus.Hub // of daemons in this process
 	admin  *admin.Client
 	mu     sync.Mutex
 	layout *Layout            // guarded by mu
@@ -77,7 +79,7 @@ func Open(o Options) (_ *Cluster, err error) {
 	if o.Dir, err = filepath.Abs(o.Dir); err != nil {
 		return nil, fmt.Errorf("data folder: %w", err)
 	}
-	c := &Cluster{o: o, nodes: make(map[string]running)}
+	c := &Cluster{o: o, hub: bus.NewHub(), nodes: make(map[string]running)}
 	defer func() {
 		if err != nil {
 			c.Close()
@@ -164,7 +166,7 @@ func (c *Cluster) StartNode(name string) error {
 func (c *Cluster) start(n Node) (running, error) {
 	args := c.o.Settings.command(c.layout, n, c.o.Dir)
 	if len(c.o.Program) == 0 {
-		return startInProcess(args, c.o.Log.With("node", n.Name))
+		return startInProcess(args, c.o.Log.With("node", n.Name), c.hub)
 	}
 	open := c.o.Output
 	if open == nil {

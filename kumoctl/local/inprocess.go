@@ -8,6 +8,7 @@ import (
 	"os"
 	"syscall"
 
+	"github.com/etolabo/kumofs/bus"
 	"github.com/etolabo/kumofs/kumoctl/daemon"
 )
 
@@ -35,8 +36,8 @@ type inProcess struct {
 }
 
 // startInProcess opens a daemon and runs it.
-func startInProcess(args []string, log *slog.Logger) (*inProcess, error) {
-	d, err := daemon.Open(args, log)
+func startInProcess(args []string, log *slog.Logger, hub *bus.Hub) (*inProcess, error) {
+	d, err := daemon.Open(args, log, hub)
 	if err != nil {
 		return nil, err
 	}
