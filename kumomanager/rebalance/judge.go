@@ -51,7 +51,7 @@ func Judge(v View, from ring.Process, c ring.Change) (_ ring.Change, why string)
 	if joins := func(id ring.NodeID) bool { return !old.HasISR(id) }; slices.ContainsFunc(c.ISR, joins) && c.Primary == from && !v.FailoverOnly {
 		// The copy that the new one is for goes in the same step: each change of a
 		// configuration costs the partition's writes a moment.
-		c.ISR = v.needed(c.ISR, old.Target, from.Store)
+		c.ISR = v.needed(c.ISR, old.Target, old.Unclean, from.Store)
 	}
 	return c, ""
 }

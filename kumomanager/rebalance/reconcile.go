@@ -323,7 +323,7 @@ func (r *reconciler) tidy(d *draft, settled bool) {
 	if d.changed || d.Epoch == 0 || len(d.Target) == 0 || !r.alive(d.Primary) {
 		return
 	}
-	needed := r.needed(d.ISR, d.Target, d.Primary.Store)
+	needed := r.needed(d.ISR, d.Target, d.Unclean, d.Primary.Store)
 	leaves := len(filter(d.ISR, r.up)) > len(d.Target) && !slices.Contains(d.Target, d.Primary.Store)
 	switch {
 	case len(needed) < len(d.ISR):
@@ -337,9 +337,10 @@ func (r *reconciler) tidy(d *draft, settled bool) {
 }
 
 // needed leaves out of an in-sync set what is not wished and not the primary, for
-// as long as there are more copies than are wished.
-func (v View) needed(isr, target []ring.NodeID, primary ring.NodeID) []ring.NodeID {
-	spare := len(filter(isr, v.up)) - len(target)
+// as long as there are more copies than are wished that will stay.
+func (v View) needed(isr, target, unclean []ring.NodeID, primary ring.NodeID) []ring.NodeID {
+	counts := func(id ring.NodeID) bool { return v.stays(id) && !v.Nodes[id].Hung && !slices.Contains(unclean, id) }
+	spare := len(filter(isr, counts)) - len(target)
 	if spare <= 0 || len(target) == 0 {
 		return isr
 	}
