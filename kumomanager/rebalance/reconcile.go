@@ -30,8 +30,9 @@ type Status struct {
 	Stopping bool
 	// Full disks take no values: the lead is taken from their nodes, which are given
 	// no new copies. Hung disks take nothing at all: their copies are taken out, too,
-	// unless the primary's hangs as well, as where all share one machine.
-	Full, Hung bool
+	// unless the primary's hangs as well, as where all share one machine; the last
+	// beside the primary's only once it would have said so by now (Frozen).
+	Full, Hung, Frozen bool
 	// Resting nodes were just taken out of a configuration as silent although
 	// they are up; they are given no new copies for a moment.
 	Resting bool
@@ -219,10 +220,15 @@ func (r *reconciler) repair(p ring.Partition) {
 	if d.loss {
 		r.force(d)
 	}
-	hangs := func(id ring.NodeID) bool { return r.Nodes[id].Hung && !r.Nodes[d.Primary.Store].Hung }
-	isr := filter(d.ISR, func(id ring.NodeID) bool {
-		return id == d.Primary.Store || !r.down(id) && !hangs(id) && !goes(id) && clean(id)
-	})
+	left := func(hangs func(ring.NodeID) bool) []ring.NodeID {
+		return filter(d.ISR, func(id ring.NodeID) bool {
+			return id == d.Primary.Store || !r.down(id) && (!hangs(id) || r.Nodes[d.Primary.Store].Hung) && !goes(id) && clean(id)
+		})
+	}
+	isr := left(func(id ring.NodeID) bool { return r.Nodes[id].Hung })
+	if len(isr) == 1 {
+		isr = left(func(id ring.NodeID) bool { return r.Nodes[id].Frozen })
+	}
 	if len(isr) < len(d.ISR) {
 		d.ISR = isr
 		d.because("a replica is gone")

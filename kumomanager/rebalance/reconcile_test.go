@@ -635,6 +635,50 @@ func TestJoinTakesTheSurplusOut(t *testing.T) {
 	}
 }
 
+// Disks that hang together are not noticed together: the last copy beside the
+// primary's stays until the primary would have said that its disk hangs, too, so
+// that the partition does not rest on whoever is noticed last.
+func TestDisksThatHangTogether(t *testing.T) {
+	w := cluster(t, 1, 3, 3)
+	c := w.table.Partitions[0]
+	p := c.Primary.Store
+	followers := filter(c.ISR, func(id ring.NodeID) bool { return id != p })
+	set := func(id ring.NodeID, change func(*Status)) {
+		s := w.nodes[id]
+		change(&s)
+		w.nodes[id] = s
+	}
+	isr := func(want ...ring.NodeID) {
+		t.Helper()
+		for range 5 {
+			if out := Reconcile(w.view()); len(out.Changes) > 0 {
+				w.apply(ring.Command{Change: out.Changes})
+			}
+		}
+		if got := w.table.Partitions[0]; got.Primary.Store != p || len(got.ISR) != len(want) {
+			t.Fatalf("%+v, want %v", got, want)
+		}
+	}
+	set(followers[0], func(s *Status) { s.Hung = true })
+	isr(p, followers[1])
+	set(followers[1], func(s *Status) { s.Hung = true })
+	isr(p, followers[1])
+	alone := ring.Change{Epoch: w.table.Partitions[0].Epoch, Primary: c.Primary, ISR: []ring.NodeID{p}}
+	if got, why := Judge(w.view(), c.Primary, alone); why == "" {
+		t.Fatalf("the primary goes on alone at once: %+v", got)
+	}
+	set(p, func(s *Status) { s.Hung = true })
+	isr(p, followers[1])
+	set(followers[0], func(s *Status) { s.Frozen = true })
+	set(followers[1], func(s *Status) { s.Frozen = true })
+	isr(p, followers[1])
+	set(p, func(s *Status) { s.Hung = false }) // it works again, the others do not
+	if got, why := Judge(w.view(), c.Primary, alone); why != "" || !cmp.Equal(got.ISR, alone.ISR) {
+		t.Fatalf("%+v %s", got, why)
+	}
+	isr(p)
+}
+
 func BenchmarkReconcile(b *testing.B) {
 	table := &ring.Table{Replicas: 3, Partitions: make([]ring.Config, 1<<14)}
 	nodes := map[ring.NodeID]Status{}
