@@ -108,6 +108,15 @@ func (s *sim) partitions() []ring.Config {
 
 func holders(c ring.Config) []ring.NodeID { return slices.Concat(c.ISR, c.Learners) }
 
+// processes are the newest of these servers.
+func processes(t *ring.Table, ids []ring.NodeID) (list []ring.Process) {
+	for _, id := range ids {
+		n, _ := t.Node(id)
+		list = append(list, n.Process())
+	}
+	return list
+}
+
 // certify has each live primary ask for its learners.
 func (s *sim) certify() {
 	for p, c := range s.partitions() {
@@ -120,7 +129,7 @@ func (s *sim) certify() {
 		s.open++
 		s.c.ask(&asked{
 			req: subjects.ChangeRequest{Cluster: 1, From: c.Primary, Changes: []ring.Change{{
-				Partition: ring.Partition(p), Epoch: c.Epoch, Primary: c.Primary, ISR: holders(c),
+				Partition: ring.Partition(p), Epoch: c.Epoch, Primary: c.Primary, ISR: holders(c), Joined: processes(s.table, c.Learners),
 			}}},
 			done: func([]ring.Refusal, error) { s.open-- },
 		})

@@ -341,6 +341,7 @@ func (s *server) certify(ctx context.Context) {
 		if c.Primary == me && len(c.Learners) > 0 {
 			req.Changes = append(req.Changes, ring.Change{
 				Partition: ring.Partition(p), Epoch: c.Epoch, Primary: me, ISR: append(slices.Clone(c.ISR), c.Learners...),
+				Joined: processes(t, c.Learners),
 			})
 		}
 	}

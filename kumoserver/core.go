@@ -53,25 +53,7 @@ type part struct {
 	dirty   bool
 	logged  bool // its log grew in this turn
 	bound   bool // it promised, or lost something of its log, in this turn: to be on disk before it tells
-}
-
-// held is a message that waits for the log.
-type held struct {
-	to  ring.NodeID
-	p   ring.Partition
-	msg replica.Message
-}
-
-// flight is what waits for one flush of the log.
-type flight struct {
-	sends []held
-	tails []tail
-}
-
-type tail struct {
-	part     *part
-	version  subjects.Version
-	promised ring.Epoch
+	waits   int  // flights with such a turn that are not on disk yet: what comes later goes behind them
 }
 
 func newCore(s *Server) *core {
@@ -182,6 +164,14 @@ func (c *core) write(w *write) {
 		c.reply(who, &subjects.Reply{Status: subjects.StatusNotPrimary})
 		return
 	}
+	// Of a gateway that takes larger values than this server: an entry that no frame
+	// carries would cost the partition its primary.
+	most := max(c.s.o.MaxItem, subjects.DefaultMaxItem)
+	if len(w.msg.Value) > most {
+		c.reply(who, &subjects.Reply{Status: subjects.StatusTooLarge, Epoch: c.s.epoch(p.id)})
+		return
+	}
+	w.msg.MaxItem = min(w.msg.MaxItem, uint32(most))
 	if status := c.refuses(&w.msg); status != 0 {
 		c.reply(who, &subjects.Reply{Status: status, Epoch: c.s.epoch(p.id)})
 		return
@@ -298,6 +288,9 @@ func (c *core) turn() {
 	c.sendLeases()
 	c.send()
 	free, bound := c.flights()
+	if len(bound.sends)+len(bound.tails) > 0 {
+		c.store.Bind()
+	}
 	switch c.store.Flush(func(err error) { c.s.inbox.push(work{flushed: bound, err: err}, 0) }) {
 	case store.Durable:
 		c.landed(free)
@@ -310,46 +303,6 @@ func (c *core) turn() {
 		// Nothing of it may be told; the store ends this process.
 	}
 	c.send()
-}
-
-// flights parts what waits for the log: what may go once it is written, and what
-// must be on disk. A change of one partition's epoch does not hold up the others.
-func (c *core) flights() (free, bound *flight) {
-	free, bound = &c.free, &flight{}
-	free.sends, free.tails = free.sends[:0], free.tails[:0]
-	of := func(p *part) *flight {
-		if p == nil || p.bound || c.s.o.Sync == store.SyncAlways {
-			return bound
-		}
-		return free
-	}
-	for _, h := range c.held {
-		f := of(c.parts[h.p])
-		f.sends = append(f.sends, h)
-	}
-	for _, p := range c.dirty {
-		if p.logged || p.bound {
-			f, st := of(p), p.machine.Status()
-			f.tails = append(f.tails, tail{p, st.Tail, st.Promised})
-		}
-	}
-	for _, p := range c.dirty {
-		p.dirty, p.logged, p.bound = false, false, false
-	}
-	c.dirty, c.held = c.dirty[:0], c.held[:0]
-	return free, bound
-}
-
-// landed goes on with what a flush made durable.
-func (c *core) landed(f *flight) {
-	for _, t := range f.tails {
-		if c.parts[t.part.id] == t.part {
-			c.step(t.part, replica.Logged{Tail: t.version, Promised: t.promised})
-		}
-	}
-	for _, h := range f.sends {
-		c.post(h)
-	}
 }
 
 // turnAfter ends the small turn that a flush begins: commits were noted in the

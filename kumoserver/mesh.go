@@ -12,16 +12,22 @@ const (
 	// waits longer, so that the two do not dial each other again at once.
 	meshMissing = 4 * time.Second
 	meshPatient = 8 * time.Second
+	// Where joining again does not help it is tried ever more seldom: the server may
+	// be gone while no manager can say so, or be out of reach for this one only.
+	meshRare = time.Minute
 )
 
 // absence is since when routes to servers that are up are missing.
-type absence struct{ since map[string]time.Time }
+type absence struct {
+	since map[string]time.Time     // or since it was tried last
+	wait  map[string]time.Duration // for the next try
+}
 
 // look takes what is up and what has routes, and returns the servers for whose
-// sake the mesh should be joined again, now. It then waits as long again.
+// sake the mesh should be joined again, now. It then waits twice as long.
 func (a *absence) look(self string, up []string, peers []string, now time.Time) (missing []string) {
 	if a.since == nil {
-		a.since = map[string]time.Time{}
+		a.since, a.wait = map[string]time.Time{}, map[string]time.Duration{}
 	}
 	for name := range a.since {
 		if !slices.Contains(up, name) {
@@ -36,16 +42,15 @@ func (a *absence) look(self string, up []string, peers []string, now time.Time) 
 		}
 		first, ok := a.since[name]
 		if !ok {
-			a.since[name] = now
+			a.since[name], a.wait[name] = now, meshMissing
+			if name < self {
+				a.wait[name] = meshPatient
+			}
 			continue
 		}
-		wait := meshMissing
-		if name < self {
-			wait = meshPatient
-		}
-		if now.Sub(first) >= wait {
+		if now.Sub(first) >= a.wait[name] {
 			missing = append(missing, name)
-			a.since[name] = now
+			a.since[name], a.wait[name] = now, min(2*a.wait[name], meshRare)
 		}
 	}
 	return missing

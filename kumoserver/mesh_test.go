@@ -21,8 +21,9 @@ func TestAbsence(t *testing.T) {
 	look(3*time.Second, all, []string{"a"})
 	look(meshMissing, all, []string{"a"}, "z")
 	look(meshMissing+time.Second, all, []string{"a"}) // it has just been tried
-	look(2*meshMissing, all, []string{"a"}, "z")
-	look(2*meshMissing+time.Second, all, []string{"a", "z"}) // there it is
+	look(3*meshMissing-time.Second, all, []string{"a"})
+	look(3*meshMissing, all, []string{"a"}, "z")             // twice as long after
+	look(3*meshMissing+time.Second, all, []string{"a", "z"}) // there it is
 	look(4*meshMissing, all, []string{"a"})                  // gone again, since now
 	look(5*meshMissing, names{"a", "m"}, []string{"a"})      // and down
 	look(6*meshMissing, all, []string{"z"})
@@ -30,4 +31,14 @@ func TestAbsence(t *testing.T) {
 	look(6*meshMissing+meshPatient, all, []string{"z"}, "a") // the other one should have been first
 	look(9*meshMissing, all, nil)                            // cut off from everybody
 	look(99*meshMissing, all, nil)
+
+	// One that never comes is not looked for for ever as often: each time costs a
+	// route that works.
+	tries := 0
+	for after := time.Duration(0); after < time.Hour; after += time.Second {
+		tries += len(a.look("m", all, []string{"a"}, begin.Add(1000*time.Second+after)))
+	}
+	if tries < 60 || tries > 70 {
+		t.Errorf("%d tries in an hour", tries)
+	}
 }

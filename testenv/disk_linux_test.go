@@ -149,3 +149,66 @@ func TestHungDisk(t *testing.T) {
 	c.Kill("server1", "server3")
 	c.VerifyFill(300)
 }
+
+// The disks of all servers hang together, as on one machine: nothing rests on the
+// one that was noticed last, and the first that works again serves what it has in
+// sync.
+func TestAllDisksHangTogether(t *testing.T) {
+	variation(t)
+	t.Parallel()
+	dir := t.TempDir()
+	servers := []string{"server1", "server2", "server3"}
+	var do func(...string)
+	folder := func(name string) string { return filepath.Join(dir, name) }
+	for _, name := range servers {
+		do = own(t, folder(name), "ext4", 600)
+	}
+	frozen := map[string]bool{}
+	thaw := func(name string) {
+		if frozen[name] {
+			frozen[name] = false
+			do("fsfreeze", "-u", folder(name))
+		}
+	}
+	c := testenv.New(t, testenv.Processes(), testenv.Folder(dir))
+	t.Cleanup(func() {
+		for _, name := range servers {
+			thaw(name)
+		}
+	})
+	c.Fill(300)
+	c.EventuallyWhole()
+	load := c.Load()
+	load.GoesOn()
+	for _, name := range servers {
+		do("fsfreeze", "-f", folder(name))
+		frozen[name] = true
+	}
+	for _, name := range servers {
+		c.Eventually(name+" says so", func() bool { return diskOf(c, name).Stuck })
+	}
+	for _, p := range c.Table().Partitions {
+		if len(p.ISR) < 2 {
+			t.Fatalf("a partition rests on one server: %+v", p)
+		}
+	}
+	last := servers[0]
+	for _, name := range servers {
+		if leads(c, name) > leads(c, last) {
+			last = name
+		}
+	}
+	for _, name := range servers {
+		if name != last {
+			thaw(name)
+		}
+	}
+	load.GoesOn()
+	thaw(last)
+	c.EventuallyWhole()
+	load.Stop()
+	load.NoErrors()
+	load.Verify()
+	c.Kill("server1", "server3")
+	c.VerifyFill(300)
+}

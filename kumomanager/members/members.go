@@ -41,6 +41,10 @@ const (
 	// over before it counts as down.
 	StopWithin = 3000 * ms
 
+	// A disk that hangs for so long hangs alone if its partition's primary has not
+	// said the same by then: each notices after a second, from its own last write on.
+	frozenAfter = 1500 * ms
+
 	maxMembers = 4096 // servers, and others, that are remembered
 	maxGone    = 16   // processes of one store that are remembered as gone
 	maxNotes   = 64   // that wait to be told; the oldest goes
@@ -71,6 +75,7 @@ type Member struct {
 	Changed            int64 // of State
 	State              rebalance.State
 	Proved             bool        // Down, and not for silence: only another process can be up
+	stuck              int64       // since when its disk hangs; 0 if it does not
 	stops              int64       // since when it is about to stop; 0 if it is not
 	gone               []departed  // processes whose heartbeats no longer count
 	rival              ring.BootID // another process of this store, while ours is heard
@@ -166,6 +171,7 @@ func (m *Roster) again(s *Member, hb subjects.Heartbeat, now int64) {
 		m.news = true
 	}
 	s.Heartbeat, s.Heard = hb, now
+	s.hangs(now)
 	if hb.Stopping && s.stops == 0 {
 		s.stops, m.news = now, true
 	}
@@ -178,6 +184,16 @@ func (m *Roster) again(s *Member, hb subjects.Heartbeat, now int64) {
 	if s.after++; s.after >= 2 && now-s.since >= rivalAfter {
 		s.retire(s.rival, true)
 		s.rival = 0
+	}
+}
+
+// hangs notes since when the newest heartbeats say that the disk hangs.
+func (s *Member) hangs(now int64) {
+	switch {
+	case !s.Disk.Stuck:
+		s.stuck = 0
+	case s.stuck == 0:
+		s.stuck = now
 	}
 }
 
@@ -208,7 +224,8 @@ func (m *Roster) another(s *Member, hb subjects.Heartbeat, now int64) {
 		return
 	}
 	s.retire(s.Boot, s.Proved)
-	s.Heartbeat, s.Heard, s.rival, s.Proved, s.stops = hb, now, 0, false, 0
+	s.Heartbeat, s.Heard, s.rival, s.Proved, s.stops, s.stuck = hb, now, 0, false, 0, 0
+	s.hangs(now)
 	m.set(s, rebalance.Up, now)
 	s.Changed, m.news = now, true
 	if hb.Stopping {
@@ -346,7 +363,9 @@ func (m *Roster) Status(now int64) map[ring.NodeID]rebalance.Status {
 	out := make(map[ring.NodeID]rebalance.Status, len(m.servers))
 	for id, s := range m.servers {
 		young := s.State == rebalance.Up && now-s.Changed < YoungFor
-		out[id] = rebalance.Status{State: s.State, Boot: s.Heartbeat.Boot, Young: young, Stopping: s.stopping(), Full: s.Disk.Full, Hung: s.Disk.Stuck}
+		st := rebalance.Status{State: s.State, Boot: s.Heartbeat.Boot, Young: young, Stopping: s.stopping(), Full: s.Disk.Full, Hung: s.Disk.Stuck}
+		st.Frozen = s.stuck != 0 && now-s.stuck >= frozenAfter
+		out[id] = st
 	}
 	return out
 }

@@ -12,7 +12,8 @@ import (
 // the one that is cut off or slow, so the lead moves to one of them, and nobody
 // is left out yet: a copy fewer would be a high price for a slow moment. Only if
 // that one says the same is it believed (rule R7), or if those who are left out
-// want to be: then it has heard them, too. Whether the epoch still fits
+// want to be, since their copies cannot go on or their disks hang: then it has
+// heard them, too. Whether the epoch still fits
 // is left to the table.
 func Judge(v View, from ring.Process, c ring.Change) (_ ring.Change, why string) {
 	if int(c.Partition) >= v.Table.Size() {
@@ -43,15 +44,21 @@ func Judge(v View, from ring.Process, c ring.Change) (_ ring.Change, why string)
 	}
 	c.By, c.Loss = from, false
 	heard := filter(old.ISR, func(id ring.NodeID) bool {
-		return !slices.Contains(c.ISR, id) && v.up(id) && !slices.Contains(old.Unclean, id)
+		return !slices.Contains(c.ISR, id) && v.up(id) && !v.Nodes[id].Hung && !slices.Contains(old.Unclean, id)
 	})
+	hangs := func(id ring.NodeID) bool {
+		return id != from.Store && v.up(id) && v.Nodes[id].Hung && !v.Nodes[id].Frozen && !slices.Contains(c.ISR, id)
+	}
+	if len(c.ISR) == 1 && c.Primary == from && slices.ContainsFunc(old.ISR, hangs) {
+		return c, "disks have just begun to hang: the primary's may be next"
+	}
 	if len(c.ISR) == 1 && c.Primary == from && len(heard) > 0 && !old.Disputed && !c.Told {
 		return moveAway(v, old, c, heard), ""
 	}
 	if joins := func(id ring.NodeID) bool { return !old.HasISR(id) }; slices.ContainsFunc(c.ISR, joins) && c.Primary == from && !v.FailoverOnly {
 		// The copy that the new one is for goes in the same step: each change of a
 		// configuration costs the partition's writes a moment.
-		c.ISR = v.needed(c.ISR, old.Target, from.Store)
+		c.ISR = v.needed(c.ISR, old.Target, old.Unclean, from.Store)
 	}
 	return c, ""
 }

@@ -30,8 +30,9 @@ type Status struct {
 	Stopping bool
 	// Full disks take no values: the lead is taken from their nodes, which are given
 	// no new copies. Hung disks take nothing at all: their copies are taken out, too,
-	// unless the primary's hangs as well, as where all share one machine.
-	Full, Hung bool
+	// unless the primary's hangs as well, as where all share one machine; the last
+	// beside the primary's only once it would have said so by now (Frozen).
+	Full, Hung, Frozen bool
 	// Resting nodes were just taken out of a configuration as silent although
 	// they are up; they are given no new copies for a moment.
 	Resting bool
@@ -219,10 +220,15 @@ func (r *reconciler) repair(p ring.Partition) {
 	if d.loss {
 		r.force(d)
 	}
-	hangs := func(id ring.NodeID) bool { return r.Nodes[id].Hung && !r.Nodes[d.Primary.Store].Hung }
-	isr := filter(d.ISR, func(id ring.NodeID) bool {
-		return id == d.Primary.Store || !r.down(id) && !hangs(id) && !goes(id) && clean(id)
-	})
+	left := func(hangs func(ring.NodeID) bool) []ring.NodeID {
+		return filter(d.ISR, func(id ring.NodeID) bool {
+			return id == d.Primary.Store || !r.down(id) && (!hangs(id) || r.Nodes[d.Primary.Store].Hung) && !goes(id) && clean(id)
+		})
+	}
+	isr := left(func(id ring.NodeID) bool { return r.Nodes[id].Hung })
+	if len(isr) == 1 {
+		isr = left(func(id ring.NodeID) bool { return r.Nodes[id].Frozen })
+	}
 	if len(isr) < len(d.ISR) {
 		d.ISR = isr
 		d.because("a replica is gone")
@@ -323,7 +329,7 @@ func (r *reconciler) tidy(d *draft, settled bool) {
 	if d.changed || d.Epoch == 0 || len(d.Target) == 0 || !r.alive(d.Primary) {
 		return
 	}
-	needed := r.needed(d.ISR, d.Target, d.Primary.Store)
+	needed := r.needed(d.ISR, d.Target, d.Unclean, d.Primary.Store)
 	leaves := len(filter(d.ISR, r.up)) > len(d.Target) && !slices.Contains(d.Target, d.Primary.Store)
 	switch {
 	case len(needed) < len(d.ISR):
@@ -337,9 +343,10 @@ func (r *reconciler) tidy(d *draft, settled bool) {
 }
 
 // needed leaves out of an in-sync set what is not wished and not the primary, for
-// as long as there are more copies than are wished.
-func (v View) needed(isr, target []ring.NodeID, primary ring.NodeID) []ring.NodeID {
-	spare := len(filter(isr, v.up)) - len(target)
+// as long as there are more copies than are wished that will stay.
+func (v View) needed(isr, target, unclean []ring.NodeID, primary ring.NodeID) []ring.NodeID {
+	counts := func(id ring.NodeID) bool { return v.stays(id) && !v.Nodes[id].Hung && !slices.Contains(unclean, id) }
+	spare := len(filter(isr, counts)) - len(target)
 	if spare <= 0 || len(target) == 0 {
 		return isr
 	}

@@ -153,10 +153,14 @@ func (w *world) lose(id ring.NodeID) {
 		if w.draw != nil {
 			left = rapid.IntRange(1, 5).Draw(w.draw, "left")
 		}
+		was := w.copies[p][id]
+		if was.Unclean { // what is gone does not come back
+			left = min(left, int(was.Seq))
+		}
 		if left < 5 { // else nothing is lost, which nobody knows
 			delete(w.whole[p], id)
 		}
-		w.copies[p][id] = Copy{Epoch: c.Epoch, Seq: uint64(left), Unclean: true, Incomplete: left == 4}
+		w.copies[p][id] = Copy{Epoch: c.Epoch, Seq: uint64(left), Unclean: true, Incomplete: left == 4 || was.Unclean && was.Incomplete}
 	}
 }
 
@@ -209,6 +213,12 @@ func (w *world) reachable(c ring.Config) bool {
 
 func (w *world) ask(p int, old ring.Config, c ring.Change) {
 	c.Partition, c.Epoch = ring.Partition(p), old.Epoch
+	for _, id := range c.ISR {
+		if !old.HasISR(id) {
+			n, _ := w.table.Node(id)
+			c.Joined = append(c.Joined, n.Process())
+		}
+	}
 	judged, why := Judge(w.view(), old.Primary, c)
 	if why != "" {
 		w.t.Fatalf("refused: %s: %+v", why, c)
@@ -593,6 +603,8 @@ func TestJoinTakesTheSurplusOut(t *testing.T) {
 	w.apply(ring.Command{Target: []ring.Target{{Nodes: []ring.NodeID{p, followers[0], 4}}}})
 	w.apply(ring.Command{Change: []ring.Change{{Epoch: c.Epoch, Primary: c.Primary, ISR: c.ISR, Learners: []ring.NodeID{4}}}})
 	joins := ring.Change{Epoch: c.Epoch + 1, Primary: c.Primary, ISR: append(slices.Clone(c.ISR), 4)}
+	n, _ := w.table.Node(4)
+	joins.Joined = []ring.Process{n.Process()}
 	got, why := Judge(w.view(), c.Primary, joins)
 	if why != "" || !cmp.Equal(set(got.ISR), set([]ring.NodeID{p, followers[0], 4})) {
 		t.Fatalf("%+v %s", got, why)
@@ -606,6 +618,65 @@ func TestJoinTakesTheSurplusOut(t *testing.T) {
 	if got, why = Judge(v, c.Primary, joins); why != "" || !cmp.Equal(set(got.ISR), set(joins.ISR)) {
 		t.Fatalf("%+v %s: a copy goes while another is missing", got, why)
 	}
+	for _, c := range []struct {
+		name    string
+		status  Status
+		unclean []ring.NodeID
+	}{
+		{"is about to leave", Status{State: Up, Stopping: true}, nil},
+		{"hangs", Status{State: Up, Hung: true}, nil},
+		{"is unclean", Status{State: Up}, []ring.NodeID{followers[0]}},
+	} {
+		v.Nodes[followers[0]] = c.status
+		v.Table.Partitions[0].Unclean = c.unclean
+		if got, why = Judge(v, joins.Primary, joins); why != "" || !cmp.Equal(set(got.ISR), set(joins.ISR)) {
+			t.Errorf("%+v %s: a copy goes while another %s", got, why, c.name)
+		}
+	}
+}
+
+// Disks that hang together are not noticed together: the last copy beside the
+// primary's stays until the primary would have said that its disk hangs, too, so
+// that the partition does not rest on whoever is noticed last.
+func TestDisksThatHangTogether(t *testing.T) {
+	w := cluster(t, 1, 3, 3)
+	c := w.table.Partitions[0]
+	p := c.Primary.Store
+	followers := filter(c.ISR, func(id ring.NodeID) bool { return id != p })
+	set := func(id ring.NodeID, change func(*Status)) {
+		s := w.nodes[id]
+		change(&s)
+		w.nodes[id] = s
+	}
+	isr := func(want ...ring.NodeID) {
+		t.Helper()
+		for range 5 {
+			if out := Reconcile(w.view()); len(out.Changes) > 0 {
+				w.apply(ring.Command{Change: out.Changes})
+			}
+		}
+		if got := w.table.Partitions[0]; got.Primary.Store != p || len(got.ISR) != len(want) {
+			t.Fatalf("%+v, want %v", got, want)
+		}
+	}
+	set(followers[0], func(s *Status) { s.Hung = true })
+	isr(p, followers[1])
+	set(followers[1], func(s *Status) { s.Hung = true })
+	isr(p, followers[1])
+	alone := ring.Change{Epoch: w.table.Partitions[0].Epoch, Primary: c.Primary, ISR: []ring.NodeID{p}}
+	if got, why := Judge(w.view(), c.Primary, alone); why == "" {
+		t.Fatalf("the primary goes on alone at once: %+v", got)
+	}
+	set(p, func(s *Status) { s.Hung = true })
+	isr(p, followers[1])
+	set(followers[0], func(s *Status) { s.Frozen = true })
+	set(followers[1], func(s *Status) { s.Frozen = true })
+	isr(p, followers[1])
+	set(p, func(s *Status) { s.Hung = false }) // it works again, the others do not
+	if got, why := Judge(w.view(), c.Primary, alone); why != "" || !cmp.Equal(got.ISR, alone.ISR) {
+		t.Fatalf("%+v %s", got, why)
+	}
+	isr(p)
 }
 
 func BenchmarkReconcile(b *testing.B) {

@@ -232,6 +232,7 @@ func (l *lead) reconfigure(r *Replica) {
 		switch p := l.peer(id); {
 		case p.joining && l.free(r) && p.complete && p.match >= p.joinAt && p.state == replicating && !p.silent:
 			c.ISR = append(c.ISR, id)
+			c.Joined = append(c.Joined, ring.Process{Store: id, Boot: p.boot})
 			c.Reason = "a learner has caught up"
 		case p.silent && slices.Contains(l.asked, id):
 			c.Reason = "a learner fell silent"
@@ -242,7 +243,7 @@ func (l *lead) reconfigure(r *Replica) {
 	if len(c.ISR) == len(r.config.ISR) && len(c.Learners) == len(r.config.Learners) {
 		return
 	}
-	same := l.ask != nil && slices.Equal(l.ask.ISR, c.ISR) && slices.Equal(l.ask.Learners, c.Learners)
+	same := l.ask != nil && slices.Equal(l.ask.ISR, c.ISR) && slices.Equal(l.ask.Learners, c.Learners) && slices.Equal(l.ask.Joined, c.Joined)
 	if same && r.now-l.askedAt < r.o.AskAgain {
 		return
 	}

@@ -90,6 +90,10 @@ func (r *Replica) epochReply(m *subjects.EpochReply) {
 	// It has promised this epoch, and so stopped if it led one before; an earlier
 	// process of its store is gone.
 	r.release(func(g grant) bool { return g.to.Store == p.id })
+	if !p.learner && m.Answer == subjects.AnswerFault && m.Commit > r.tail.Seq && !r.config.Forced {
+		r.outdated(m)
+		return
+	}
 	whole := m.Answer == subjects.AnswerOK && r.outline.Holds(tail) && l.reaches(r, tail.Seq)
 	switch counts := !p.learner || slices.Contains(l.asked, p.id); {
 	case counts && (!whole || m.Incomplete):

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/etolabo/kumofs/subjects"
@@ -69,6 +70,17 @@ func (r *Replica) handOver() {
 		ISR:      slices.DeleteFunc(slices.Clone(c.ISR), func(id ring.NodeID) bool { return id == r.self.Store }),
 		Learners: learners, By: r.self, Reason: "the primary's copy is not whole",
 	}})
+}
+
+// outdated gives the lead up to those who are in sync and know of entries that
+// have committed and are not here: this copy held them once, and its folder is an
+// older state of itself, such as a backup that was put back. What it lacks must
+// not become the truth.
+func (r *Replica) outdated(m *subjects.EpochReply) {
+	r.emit(Fault{fmt.Sprintf("the log ends at %s, but %s, which is in sync, knows that %d has committed: was an old folder put back?", r.tail, m.From, m.Commit)})
+	r.unclean = true
+	r.stepDown()
+	r.handOver()
 }
 
 // hurt notes that a record of the copy cannot be read. A primary asks for

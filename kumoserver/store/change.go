@@ -330,6 +330,10 @@ func (s *Store) Flush(done func(error)) Flushed {
 	return Written
 }
 
+// Bind makes the next Flush one that is Durable only on disk, although it may hold
+// no promise, cut, reset or drop: what it tells rests on an earlier one.
+func (s *Store) Bind() { s.must = true }
+
 // recordCommits writes the commit indexes that moved since the last time.
 func (s *Store) recordCommits() {
 	b := s.scratch[:0]

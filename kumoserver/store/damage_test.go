@@ -120,6 +120,41 @@ func reopenAt(t testing.TB, dir string, number uint64) (tail uint64, damaged boo
 	return tail, damaged
 }
 
+// A log that is gone was all that knew of a copy that bbolt had nothing of: none
+// may then pass for one that never held anything.
+func TestLogIsMissing(t *testing.T) {
+	for _, what := range []string{"every segment", "all that was begun"} {
+		o := small(t.TempDir())
+		o.ApplyAfter = 1 << 40
+		s := open(t, o)
+		m := &maker{p: 2, e: 1}
+		s.Promise(2, 1)
+		m.put(t, s, "k", "v")
+		flush(t, s)
+		// The segment that comes next is there when a process is killed.
+		eventually(t, "the next segment is made", s.prep.hasMore)
+		begun, _ := s.wal.pos()
+		s.CloseHard()
+		if what == "every segment" {
+			if err := os.RemoveAll(filepath.Join(o.Dir, logDir)); err != nil {
+				t.Fatal(err)
+			}
+		} else if err := os.Remove(begun.path); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // what is found is not forgotten
+			s = open(t, o)
+			if got := s.Doubtful(); !slices.Contains(got, 2) {
+				t.Errorf("without %s: %d partitions are in doubt, and not this one", what, len(got))
+			}
+			if st := s.State(2); !st.Incomplete {
+				t.Errorf("without %s the copy is %+v", what, st)
+			}
+			s.CloseHard()
+		}
+	}
+}
+
 func TestHoleInLog(t *testing.T) {
 	o := small(t.TempDir())
 	o.ApplyAfter = 1 << 40

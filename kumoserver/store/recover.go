@@ -122,9 +122,18 @@ func (r *recovery) replay() error {
 	if err := r.scan(); err != nil {
 		return err
 	}
-	if r.end < r.meta.lsn {
+	switch {
+	case r.end < r.meta.lsn:
 		s.note("the log ends at %d, it had reached %d", r.end, r.meta.lsn)
 		r.missing = true
+	case len(r.segs) == 0 && s.identity.Ready && !r.meta.lost:
+		// A store that was ready has begun a segment, even if nothing was applied.
+		s.note("the log is missing")
+		r.missing = true
+	}
+	if r.missing && len(r.segs) == 0 {
+		// It may have been all that knew of a copy.
+		r.meta.lost, s.lostBefore = true, true
 	}
 	for _, p := range s.all {
 		r.finish(p)

@@ -61,8 +61,12 @@ type Change struct {
 	Learners  []NodeID  `json:"learners,omitempty"`
 	// By is the primary that asks; zero for the leader's own changes. Only the
 	// primary of Epoch may certify that a learner is in sync.
-	By     Process `json:"by,omitzero"`
-	Reason string  `json:"reason,omitempty"`
+	By Process `json:"by,omitzero"`
+	// Joined are the processes of the learners that it certifies. One that has begun
+	// since may lack what the one before it acknowledged, and what it said of its
+	// copies did not go for one that was only a learner.
+	Joined []Process `json:"joined,omitempty"`
+	Reason string    `json:"reason,omitempty"`
 	// Loss lets a node lead that was not in sync or not clean, and makes what it
 	// holds the truth: acknowledged writes may be gone.
 	Loss bool `json:"loss,omitempty"`
@@ -350,6 +354,9 @@ func (t *Table) refuse(old Config, c Change) string {
 	for _, id := range c.ISR {
 		if !old.HasISR(id) && (!old.HasLearner(id) || c.By != old.Primary) {
 			return "node " + id.String() + " was neither in sync nor certified by the primary"
+		}
+		if n, _ := t.Node(id); !old.HasISR(id) && !slices.Contains(c.Joined, n.Process()) {
+			return "node " + id.String() + " was certified by the primary, but not the process that it runs now"
 		}
 	}
 	return ""

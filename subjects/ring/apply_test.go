@@ -48,7 +48,9 @@ func TestChangeIsRefused(t *testing.T) {
 		c    Change
 		want string // "" is done
 	}{
-		{"learner certified by the primary", Change{Epoch: 1, Primary: p1, ISR: []NodeID{1, 2, 3}, By: p1}, ""},
+		{"learner certified by the primary", Change{Epoch: 1, Primary: p1, ISR: []NodeID{1, 2, 3}, By: p1, Joined: []Process{p3}}, ""},
+		{"learner that has restarted since", Change{Epoch: 1, Primary: p1, ISR: []NodeID{1, 2, 3}, By: p1, Joined: []Process{{3, 30}}}, "not the process"},
+		{"learner of no known process", Change{Epoch: 1, Primary: p1, ISR: []NodeID{1, 2, 3}, By: p1}, "not the process"},
 		{"backup taken out", Change{Epoch: 1, Primary: p1, ISR: []NodeID{1}}, ""},
 		{"fail-over", Change{Epoch: 1, Primary: p2, ISR: []NodeID{2}}, ""},
 		{"restarted primary leads again", Change{Epoch: 1, Primary: Process{1, 12}, ISR: []NodeID{1, 2}}, ""},
@@ -105,7 +107,7 @@ func TestUncleanMayNotLead(t *testing.T) {
 		t.Fatal("an unclean store was made primary")
 	}
 	out := mustApply(t, table, Command{Change: []Change{{Epoch: 1, Primary: Process{1, 11}, ISR: []NodeID{1}, Learners: []NodeID{2}}}})
-	in := mustApply(t, out, Command{Change: []Change{{Epoch: 2, Primary: Process{1, 11}, ISR: []NodeID{1, 2}, By: Process{1, 11}}}})
+	in := mustApply(t, out, Command{Change: []Change{{Epoch: 2, Primary: Process{1, 11}, ISR: []NodeID{1, 2}, By: Process{1, 11}, Joined: []Process{{2, 22}}}}})
 	if got := in.Partitions[0].Unclean; got != nil {
 		t.Fatalf("still unclean after it was copied anew: %v", got)
 	}
@@ -131,7 +133,7 @@ func TestForcedLastsWhileTheStoreLeads(t *testing.T) {
 		t.Fatalf("another process of the store: %+v", c)
 	}
 	table = mustApply(t, table,
-		Command{Change: []Change{{Epoch: 3, Primary: Process{3, 32}, ISR: []NodeID{1, 3}, By: Process{3, 32}}}},
+		Command{Change: []Change{{Epoch: 3, Primary: Process{3, 32}, ISR: []NodeID{1, 3}, By: Process{3, 32}, Joined: []Process{{1, 11}}}}},
 		Command{Change: []Change{{Epoch: 4, Primary: Process{1, 11}, ISR: []NodeID{1, 3}}}},
 		Command{Change: []Change{{Epoch: 5, Primary: Process{3, 32}, ISR: []NodeID{1, 3}}}},
 	)
@@ -242,6 +244,11 @@ func drawCommand(t *rapid.T, table *Table) Command {
 		}
 		if rapid.Bool().Draw(t, "certified") {
 			ch.By = old.Primary
+			for _, n := range table.Nodes {
+				if rapid.IntRange(0, 4).Draw(t, "newest?") > 0 {
+					ch.Joined = append(ch.Joined, n.Process())
+				}
+			}
 		}
 		c.Change = append(c.Change, ch)
 	}

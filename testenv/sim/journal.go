@@ -51,9 +51,10 @@ func fsynced(e replica.Effect) bool {
 	return false
 }
 
-// persist brings the disk to this place in the journal.
-func (n *node) persist(to int) {
-	sync := n.s.prof.Sync == syncAlways
+// persist brings the disk to this place in the journal, and reports whether it is
+// to be synced at once.
+func (n *node) persist(to int) (sync bool) {
+	sync = n.s.prof.Sync == syncAlways
 	for j := &n.journal; j.disk < to; j.disk++ {
 		w := j.at(j.disk)
 		if _, ok := w.e.(replica.Commit); ok && !n.s.chance(0.3) {
@@ -63,9 +64,7 @@ func (n *node) persist(to int) {
 		sync = sync || fsynced(w.e)
 		n.redo(n.parts[w.p].disk, w)
 	}
-	if sync {
-		n.sync()
-	}
+	return sync
 }
 
 // sync brings the machine's disk to where the process wrote.
@@ -89,7 +88,9 @@ func (n *node) redo(c *copyOf, w *write) {
 	}
 }
 
-// flush makes durable what was written, after a while, in order.
+// flush makes durable what was written, after a while, in order: what rests on a
+// promise, cut or reset once it is synced, which takes longer, the rest once it is
+// written.
 func (n *node) flush() {
 	j := &n.journal
 	if len(n.outbox) == 0 && j.flushes == j.end() {
@@ -97,24 +98,71 @@ func (n *node) flush() {
 	}
 	s, life, end := n.s, n.life, j.end()
 	j.flushes = end
-	f := flushed{out: n.outbox}
+	free, bound, waits := n.flights()
+	n.lastAt = max(n.lastAt, s.now) + s.rng.Int64N(s.prof.FlushMax*ms+1)
+	s.after(n.lastAt-s.now, func() {
+		if n.life != life {
+			return
+		}
+		must := n.persist(end) || len(bound.out)+len(bound.tails) > 0
+		n.land(free)
+		if !must {
+			return
+		}
+		n.syncedAt = max(n.syncedAt, s.now) + s.rng.Int64N(s.prof.FlushMax*ms+1)
+		s.after(n.syncedAt-s.now, func() {
+			if n.life != life {
+				return
+			}
+			n.secure(end)
+			j.trim()
+			for _, p := range waits {
+				p.waits--
+			}
+			n.land(bound)
+		})
+	})
+}
+
+// flights parts what waits for the log as the server's core loop does.
+func (n *node) flights() (free, bound flushed, waits []*part) {
+	of := func(p *part) *flushed {
+		if p.bound || p.waits > 0 || n.s.prof.Sync == syncAlways {
+			return &bound
+		}
+		return &free
+	}
+	for _, o := range n.outbox {
+		f := of(n.parts[o.p])
+		f.out = append(f.out, o.m)
+	}
 	n.outbox = nil
-	for i, w := range n.written {
-		if w {
-			f.tails = append(f.tails, replicaTail{ring.Partition(i), n.parts[i].mem.tail(), n.parts[i].mem.promised})
+	for i, p := range n.parts {
+		if n.written[i] || p.bound {
+			f := of(p)
+			f.tails = append(f.tails, replicaTail{ring.Partition(i), p.mem.tail(), p.mem.promised})
 			n.written[i] = false
 		}
 	}
-	n.lastAt = max(n.lastAt, s.now) + s.rng.Int64N(s.prof.FlushMax*ms+1)
-	s.after(n.lastAt-s.now, func() {
-		if n.life == life {
-			n.persist(end)
-			for i := range f.out {
-				n.assure(&f.out[i])
-			}
-			n.take(f)
+	for _, p := range n.parts {
+		if p.bound {
+			p.bound = false
+			p.waits++
+			waits = append(waits, p)
 		}
-	})
+	}
+	return free, bound, waits
+}
+
+// land takes what a flush made durable.
+func (n *node) land(f flushed) {
+	if len(f.out)+len(f.tails) == 0 {
+		return
+	}
+	for i := range f.out {
+		n.assure(&f.out[i])
+	}
+	n.take(f)
 }
 
 // assure checks that what a message promises is on disk (R2, R4).
@@ -159,6 +207,9 @@ func (n *node) crash(machine bool) {
 	s.note("node %d/%d crashes; %d of %d writes survive", n.id, n.boot, keep, j.end())
 	n.persist(keep)
 	j.cut(keep)
+	if !machine {
+		n.sync() // the next process begins with it
+	}
 	if machine {
 		n.crashMachine()
 	}

@@ -25,10 +25,11 @@ type node struct {
 	table    *ring.Table
 	inbox    []any
 	waking   bool
-	paused   int64          // until when
-	lastAt   int64          // when the last flush ends
-	outbox   []replica.Send // wait for the next flush
-	written  []bool         // partitions with entries that wait for it
+	paused   int64      // until when
+	lastAt   int64      // when the last flush is written
+	syncedAt int64      // and the last that had to be synced is
+	outbox   []outgoing // wait for the next flush
+	written  []bool     // partitions with entries that wait for it
 	granted  []subjects.PartitionEpoch
 }
 
@@ -46,6 +47,14 @@ type part struct {
 	serving bool
 	reads   replica.Serve // what reads may be answered
 	left    int64         // when a configuration that names this node was last in force
+	bound   bool          // what it did in this turn must be synced before it tells
+	waits   int           // flushes with such a turn that are not synced yet
+}
+
+// outgoing is a message of a partition that waits for the log.
+type outgoing struct {
+	p ring.Partition
+	m replica.Send
 }
 
 // Inbox items beside replica's events.
@@ -113,12 +122,13 @@ func (n *node) start() {
 	n.life++
 	n.up, n.boot = true, s.boots
 	n.table, n.inbox, n.waking, n.paused, n.lastAt, n.outbox = nil, nil, false, 0, s.now, nil
+	n.syncedAt = s.now
 	n.journal.flushes = n.journal.end()
 	clear(n.written)
 	s.note("node %d starts as %d", n.id, n.boot)
 	for _, p := range n.parts {
 		p.mem = p.disk.clone()
-		p.serving, p.left = false, s.now
+		p.serving, p.left, p.bound, p.waits = false, s.now, false, 0
 		p.begin()
 	}
 	n.unclean = n.doubtful()
@@ -383,7 +393,7 @@ func (p *part) effect(e replica.Effect) {
 		if s.chance(0.5) {
 			e.Msg = encoded(e.Msg.Append(nil))
 		}
-		n.outbox = append(n.outbox, e)
+		n.outbox = append(n.outbox, outgoing{p.p, e})
 	case replica.Reply:
 		s.answer(n, e)
 	case replica.Ask:
@@ -421,7 +431,9 @@ func (p *part) store(e replica.Effect) {
 	case replica.Reset:
 		s.rep.Resets++
 	}
-	n.written[p.p] = n.written[p.p] || fsynced(e)
+	if _, dropped := e.(drop); fsynced(e) && !dropped {
+		p.bound = true
+	}
 	before := p.mem.commit
 	if err := p.mem.do(e); err != nil {
 		s.fail("node %d/%d p%d: %v", n.id, n.boot, p.p, err)

@@ -176,6 +176,9 @@ func (m *manager) rogue(t *ring.Table) ring.Change {
 		c.Epoch = 1
 		return c
 	}
+	for _, n := range t.Nodes { // what is refused is refused for another reason
+		c.Joined = append(c.Joined, n.Process())
+	}
 	any := func() ring.NodeID { return t.Nodes[rng.IntN(len(t.Nodes))].ID }
 	switch rng.IntN(5) {
 	case 0:
