@@ -14,6 +14,7 @@ type counters struct {
 	touchHits, touchMisses               uint64
 	tooLarge, noMemory, timedOut, unsure uint64
 	idleKicks                            uint64
+	auth, authErrors                     uint64
 	meta, metaStale, metaWon             uint64
 	bytesRead, bytesWritten              uint64
 }
@@ -58,6 +59,10 @@ func (s *counters) count(r *memcache.Request, a *memcache.Reply) {
 		tally(&s.decrHits, &s.decrMisses, hit, miss)
 	case memcache.OpFlushAll:
 		s.flush++
+	case memcache.OpAuth:
+		if hit {
+			s.auth++
+		}
 	case memcache.OpCAS:
 		s.set++
 		tally(&s.casHits, &s.casMisses, hit, miss)
@@ -74,6 +79,9 @@ func (s *counters) count(r *memcache.Request, a *memcache.Reply) {
 		s.noMemory++
 	case memcache.StatusTimedOut:
 		s.timedOut++
+	case memcache.StatusAuthFailed:
+		s.auth++
+		s.authErrors++
 	case memcache.StatusOutcomeUnknown:
 		s.unsure++
 	}
@@ -102,6 +110,7 @@ func (s *counters) all() []*uint64 {
 		&s.incrHits, &s.incrMisses, &s.decrHits, &s.decrMisses,
 		&s.casHits, &s.casMisses, &s.casBadval, &s.touchHits, &s.touchMisses,
 		&s.tooLarge, &s.noMemory, &s.timedOut, &s.unsure, &s.idleKicks,
+		&s.auth, &s.authErrors,
 		&s.meta, &s.metaStale, &s.metaWon,
 		&s.bytesRead, &s.bytesWritten,
 	}

@@ -19,6 +19,7 @@ type Options struct {
 	Bus      *bus.Bus // a connection to use instead of making one; stays open
 
 	SocketMode     fs.FileMode // of Unix sockets
+	AuthFile       string      // lines of user:password, one of which clients must know; "": everybody may come
 	KeyPrefix      string      // put before every key
 	MaxItemSize    int         // bytes of a value
 	EnableFlushAll bool        // allows clients to empty the store

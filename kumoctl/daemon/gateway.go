@@ -2,6 +2,8 @@ package daemon
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"strconv"
@@ -31,6 +33,7 @@ func (o *gatewayOptions) flags(fs *pflag.FlagSet) {
 	fs.StringSliceVarP(&o.text, "memcached", "t", nil, "[addr:]port for memcached clients, or unix:PATH; may be repeated (default 11211)")
 	fs.StringSliceVarP(&o.binary, "memcached-binary", "b", nil, "a further port; all protocols are spoken on each")
 	fs.StringVar(&o.mode, "socket-mode", "700", "access to Unix sockets, in octal")
+	fs.StringVar(&o.AuthFile, "auth-file", "", "file of lines user:password, one of which clients must know (SASL PLAIN, or memcached's set in text)")
 	fs.StringVar(&o.KeyPrefix, "key-prefix", "", "put before every key")
 	fs.BoolVar(&o.EnableFlushAll, "enable-flush-all", false, "let clients empty the whole store")
 	fs.BoolVar(&o.EarlySet, "async-replicate-set", false, "(-As) answer sets before the replicas have them: no acknowledgement")
@@ -76,6 +79,9 @@ func (o *gatewayOptions) open(log *slog.Logger) (cli.Daemon, error) {
 		return nil, &cli.UsageError{Err: err}
 	}
 	g, err := kumogateway.Open(o.Options)
+	if wrong := new(kumogateway.AuthFileError); errors.As(err, &wrong) {
+		return nil, fmt.Errorf("--auth-file: %w", err)
+	}
 	if err != nil {
 		return nil, err
 	}

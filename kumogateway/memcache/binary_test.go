@@ -158,7 +158,7 @@ func TestBinaryStats(t *testing.T) {
 
 func drawBinary(t *rapid.T) Request {
 	r := Request{Syntax: SyntaxBinary, Opaque: rapid.Uint32().Draw(t, "opaque")}
-	for r.Op == OpNone || r.Op == OpError {
+	for r.Op == OpNone || r.Op == OpAuth || r.Op == OpMechanisms {
 		r.Opcode = byte(rapid.IntRange(0, numOpcodes-1).Draw(t, "opcode"))
 		r.Op = opcodes[r.Opcode].op
 	}
