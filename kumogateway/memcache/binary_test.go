@@ -208,26 +208,6 @@ func TestBinaryParsePrintIdentity(t *testing.T) {
 	})
 }
 
-func FuzzBinaryParser(f *testing.F) {
-	f.Add(noop, 3)
-	f.Add(packet(opcodeSet, 1, 8, 11, "\x80\x00\x00\x01\xff\xff\xff\xffaxy"), 1)
-	f.Add(append(packet(0x1b, 0, 4, 4, "\x00\x00\x00\x01"), packet(opcodeGetKQ, 3, 0, 3, "abc")...), 100)
-	f.Add(packet(opcodeSet, 1, 8, 100, "\x00\x00\x00\x00\x00\x00\x00\x00a"+strings.Repeat("v", 91)), 7)
-	f.Fuzz(func(t *testing.T, in []byte, piece int) {
-		whole := parseAll(t, &BinaryParser{MaxValue: 64}, in, len(in)+1)
-		cut := parseAll(t, &BinaryParser{MaxValue: 64}, in, max(1, piece))
-		for _, r := range whole {
-			if len(r.Key) > MaxKey || len(r.Value) > 64 {
-				t.Fatalf("over a limit: %+v", r)
-			}
-			AppendBinary(nil, &r, &Reply{})
-		}
-		if d := same(whole, cut); d != "" {
-			t.Fatalf("in pieces of %d:\n%s", piece, d)
-		}
-	})
-}
-
 // A body that the connection has no room for is passed over, and what follows
 // is taken.
 func TestBinaryRefuse(t *testing.T) {

@@ -2,6 +2,7 @@ package memcache
 
 import (
 	"encoding/base64"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -11,6 +12,9 @@ import (
 
 // same compares requests, what is hidden in Meta included.
 func same(want, got []Request) string {
+	if reflect.DeepEqual(want, got) { // much faster, which counts for the fuzzer
+		return ""
+	}
 	return cmp.Diff(want, got, cmp.AllowUnexported(Meta{}))
 }
 
