@@ -95,16 +95,20 @@ func tally(hits, misses *uint64, hit, miss bool) {
 	}
 }
 
+const numCounters = 30
+
 // add adds another's counts.
 func (s *counters) add(o *counters) {
+	from := o.all()
 	for i, p := range s.all() {
-		*p += *o.all()[i]
+		*p += *from[i]
 	}
 }
 
-// all lists the counters in the order of the struct.
-func (s *counters) all() []*uint64 {
-	return []*uint64{
+// all lists the counters in the order of the struct. It is an array, since a slice
+// would be allocated for each of ten thousand connections.
+func (s *counters) all() [numCounters]*uint64 {
+	return [...]*uint64{
 		&s.get, &s.set, &s.touch, &s.flush, &s.delete,
 		&s.getHits, &s.getMisses, &s.deleteHits, &s.deleteMisses,
 		&s.incrHits, &s.incrMisses, &s.decrHits, &s.decrMisses,
