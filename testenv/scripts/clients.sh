@@ -89,10 +89,7 @@ manager=$(sed -n 's/.*nats -s \([0-9.:]*\) .*/\1/p' "$dir/up.log" | head -1)
 "$kumoctl" daemon gateway -m "$manager" -t "127.0.0.1:$secure" --auth-file users 2>"$dir/gateway.log" &
 gateway=$!
 trap 'kill $gateway $up 2>/dev/null; wait $gateway $up 2>/dev/null; rm -rf "$dir"' EXIT
-for _ in $(seq 100); do
-	(exec 3<>"/dev/tcp/127.0.0.1/$secure") 2>/dev/null && break
-	sleep 0.1
-done
+listening $secure
 if has "pylibmc (Python, on libmemcached), SASL" $python -c 'import pylibmc'; then
 	$python "$here/clients/sasl.py" 127.0.0.1 $secure foo "bar baz"
 fi
