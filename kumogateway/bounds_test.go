@@ -105,7 +105,7 @@ func TestManyHalfValues(t *testing.T) {
 	var slow []*client
 	for range 3 {
 		c := dial(t, g)
-		c.send("%s", head+value[:500_000])
+		c.send("%s", head+value[:900_000])
 		slow = append(slow, c)
 	}
 	eventually(t, "three buffers are in use", func() bool { return read() > 2_900_000 })
@@ -120,10 +120,40 @@ func TestManyHalfValues(t *testing.T) {
 		t.Errorf("%d bytes are in use", n)
 	}
 	for _, c := range slow {
-		c.do(value[500_000:]+"\r\n", "STORED\r\n")
+		c.do(value[900_000:]+"\r\n", "STORED\r\n")
 		c.nc.Close()
 	}
 	eventually(t, "the buffers are given back", func() bool { return read() == 0 })
+	good.do(head+value+"\r\n", "STORED\r\n")
+}
+
+// Who only announces large values takes no memory for them, and so refuses
+// nobody who sends one.
+func TestAnnouncedValuesTakeNoMemory(t *testing.T) {
+	noLeaks(t)
+	_, servers := startNodes(t, 1)
+	g := openGateway(t, servers, func(o *kumogateway.Options) { o.MaxHeld = 3 << 20 })
+	good := dial(t, g)
+	value := strings.Repeat("v", 1_000_000)
+	head := fmt.Sprintf("set big 0 0 %d\r\n", len(value))
+	read := func() (n int) {
+		fmt.Sscan(good.stats("")["request_bytes_read"], &n)
+		return n
+	}
+	for range 50 {
+		c := dial(t, g)
+		c.do("mn\r\n"+head+"v", "MN\r\n")
+	}
+	if n := read(); n > 0 {
+		t.Errorf("%d bytes are in use for values that did not come", n)
+	}
+	c := dial(t, g)
+	c.send("%s", head+value[:100_000])
+	eventually(t, "a part has come", func() bool { return read() > 50_000 })
+	if n := read(); n > 2*100_000+64<<10 {
+		t.Errorf("%d bytes are in use for a part of 100,000", n)
+	}
+	c.do(value[100_000:]+"\r\n", "STORED\r\n")
 	good.do(head+value+"\r\n", "STORED\r\n")
 }
 

@@ -65,6 +65,7 @@ type parser interface {
 	Next(buf []byte, r *memcache.Request) (n int, ok bool)
 	Want() int
 	Refuse(memcache.Status)
+	Admit()
 }
 
 const (
@@ -161,9 +162,9 @@ func (c *conn) read() error {
 	}
 	switch memcache.Sniff(c.buf[c.r]) {
 	case memcache.SyntaxText:
-		c.parser = &memcache.TextParser{MaxValue: c.g.o.MaxItemSize}
+		c.parser = &memcache.TextParser{MaxValue: c.g.o.MaxItemSize, Auth: c.g.passwords != nil}
 	case memcache.SyntaxBinary:
-		c.parser = &memcache.BinaryParser{MaxValue: c.g.o.MaxItemSize}
+		c.parser = &memcache.BinaryParser{MaxValue: c.g.o.MaxItemSize, Auth: c.g.passwords != nil}
 	default:
 		c.foreign(c.buf[c.r:c.w])
 		return nil

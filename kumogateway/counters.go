@@ -14,6 +14,7 @@ type counters struct {
 	touchHits, touchMisses               uint64
 	tooLarge, noMemory, timedOut, unsure uint64
 	idleKicks                            uint64
+	auth, authErrors                     uint64
 	meta, metaStale, metaWon             uint64
 	bytesRead, bytesWritten              uint64
 }
@@ -58,6 +59,10 @@ func (s *counters) count(r *memcache.Request, a *memcache.Reply) {
 		tally(&s.decrHits, &s.decrMisses, hit, miss)
 	case memcache.OpFlushAll:
 		s.flush++
+	case memcache.OpAuth:
+		if hit {
+			s.auth++
+		}
 	case memcache.OpCAS:
 		s.set++
 		tally(&s.casHits, &s.casMisses, hit, miss)
@@ -74,6 +79,9 @@ func (s *counters) count(r *memcache.Request, a *memcache.Reply) {
 		s.noMemory++
 	case memcache.StatusTimedOut:
 		s.timedOut++
+	case memcache.StatusAuthFailed:
+		s.auth++
+		s.authErrors++
 	case memcache.StatusOutcomeUnknown:
 		s.unsure++
 	}
@@ -87,21 +95,26 @@ func tally(hits, misses *uint64, hit, miss bool) {
 	}
 }
 
+const numCounters = 30
+
 // add adds another's counts.
 func (s *counters) add(o *counters) {
+	from := o.all()
 	for i, p := range s.all() {
-		*p += *o.all()[i]
+		*p += *from[i]
 	}
 }
 
-// all lists the counters in the order of the struct.
-func (s *counters) all() []*uint64 {
-	return []*uint64{
+// all lists the counters in the order of the struct. It is an array, since a slice
+// would be allocated for each of ten thousand connections.
+func (s *counters) all() [numCounters]*uint64 {
+	return [...]*uint64{
 		&s.get, &s.set, &s.touch, &s.flush, &s.delete,
 		&s.getHits, &s.getMisses, &s.deleteHits, &s.deleteMisses,
 		&s.incrHits, &s.incrMisses, &s.decrHits, &s.decrMisses,
 		&s.casHits, &s.casMisses, &s.casBadval, &s.touchHits, &s.touchMisses,
 		&s.tooLarge, &s.noMemory, &s.timedOut, &s.unsure, &s.idleKicks,
+		&s.auth, &s.authErrors,
 		&s.meta, &s.metaStale, &s.metaWon,
 		&s.bytesRead, &s.bytesWritten,
 	}

@@ -7,6 +7,7 @@
 //	queue.go    keeps answers in the order of requests, within bounds
 //	output.go   writes them, on whatever goroutine has them
 //	execute.go  what each request means
+//	auth.go     who may send any
 //	op.go       one operation on its way through attempts
 //	router.go   which lane an operation takes
 //	waiting.go  what waits for a newer ring, and what such a ring takes back

@@ -30,6 +30,10 @@ func (c *conn) execute(r *memcache.Request) bool {
 		return false
 	case memcache.OpError:
 		c.answer(r, memcache.Reply{Status: r.Status})
+	case memcache.OpAuth:
+		c.authenticate(r)
+	case memcache.OpMechanisms:
+		c.answer(r, memcache.Reply{Value: []byte(memcache.Mechanism)})
 	case memcache.OpVersion:
 		c.answer(r, memcache.Reply{Value: []byte(protocolVersion)})
 	case memcache.OpStats:

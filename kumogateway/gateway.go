@@ -28,8 +28,9 @@ type Gateway struct {
 	stat      *bus.Sub
 	listeners []net.Listener
 	started   time.Time
-	buffers   sync.Pool // of *readBuf
-	strangers sometimes // clients that speak something else
+	buffers   sync.Pool  // of *readBuf
+	passwords *passwords // nil: clients need not authenticate
+	strangers sometimes  // clients that speak something else
 
 	held     atomic.Int64 // bytes, about, of requests that wait for answers
 	reading  atomic.Int64 // bytes of buffers for large requests that are being read
@@ -66,6 +67,11 @@ func Open(o Options) (_ *Gateway, err error) {
 			g.release()
 		}
 	}()
+	if o.AuthFile != "" {
+		if g.passwords, err = openPasswords(o.AuthFile, o.Log); err != nil {
+			return nil, err
+		}
+	}
 	for _, addr := range o.Listen {
 		l, err := listen(addr, o.SocketMode)
 		if err != nil {

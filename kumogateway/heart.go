@@ -15,6 +15,7 @@ import (
 const (
 	beatPeriod  = 150 * time.Millisecond
 	trimEvery   = 66 // beats, about 10 s, after which idle connections give back memory
+	sumEvery    = 7  // beats, about 1 s, for which the sum over all connections is told again
 	loadPeriod  = time.Second
 	loadTimeout = 250 * time.Millisecond
 )
@@ -38,7 +39,12 @@ func (h *heart) run() {
 	defer tick.Stop()
 	node := h.g.Node()
 	stopping := false
-	for n := 1; !stopping; n++ {
+	var load subjects.Load
+	for n := 0; !stopping; n++ {
+		if n%sumEvery == 0 {
+			s, _ := h.g.count()
+			load = subjects.Load{Get: s.get, Set: s.set, Delete: s.delete}
+		}
 		if n%trimEvery == 0 {
 			h.g.each((*conn).trim)
 		}
@@ -47,7 +53,7 @@ func (h *heart) run() {
 			stopping = true
 		case <-tick.C:
 		}
-		data, err := json.Marshal(h.g.heartbeat(node, stopping))
+		data, err := json.Marshal(h.g.heartbeat(node, stopping, load))
 		if err != nil {
 			h.g.o.Log.Error("heartbeat does not encode", "err", err)
 			return
@@ -94,15 +100,14 @@ func (g *Gateway) Node() string {
 	return subjects.NodeName(net.JoinHostPort(host, port(g.Addrs())))
 }
 
-func (g *Gateway) heartbeat(node string, stopping bool) subjects.Heartbeat {
-	s, _ := g.count()
+func (g *Gateway) heartbeat(node string, stopping bool, load subjects.Load) subjects.Heartbeat {
 	revision, _ := g.router.state()
 	return subjects.Heartbeat{
 		Cluster: string(g.o.Cluster), ClusterID: ring.ClusterID(g.router.meshID.Load()),
 		Node: node, ID: ring.NodeID(g.boot), Boot: g.boot, Role: subjects.RoleGateway,
 		Version: g.o.Version, PID: os.Getpid(), Listen: g.Addrs(), Revision: revision,
 		Stopping: stopping, Time: time.Now().UnixMilli(), Uptime: int64(time.Since(g.started).Seconds()),
-		Load: subjects.Load{Get: s.get, Set: s.set, Delete: s.delete},
+		Load: load,
 	}
 }
 

@@ -10,7 +10,11 @@ import (
 	"github.com/etolabo/kumofs/kumogateway/memcache"
 )
 
-// fill reads more, into a buffer that is large enough for the parser to go on.
+// ahead is how many bytes a buffer may be larger than twice what has come: a
+// client that announces a large value has to send it before it takes memory.
+const ahead = 64 << 10
+
+// fill reads more, into a buffer that grows towards what the parser wants.
 func (c *conn) fill() error {
 	want := 0
 	if c.parser != nil {
@@ -25,12 +29,15 @@ func (c *conn) fill() error {
 				c.use(c.g.buffers.Get().(*readBuf)[:])
 			}
 		}
-	case c.r+need > len(c.buf):
+	case c.r > 0 && c.r+need > len(c.buf):
 		c.w = copy(c.buf, c.buf[c.r:c.w])
 		c.r = 0
 	}
-	if need > len(c.buf) {
-		size := max(need, 2*len(c.buf))
+	if c.w-c.r == len(c.buf) {
+		size := 2*len(c.buf) + ahead
+		if want > 0 {
+			size = min(size, need)
+		}
 		if want > 0 && c.g.reading.Load()+int64(size-len(c.buf)) > int64(c.g.o.MaxHeld) {
 			c.parser.Refuse(memcache.StatusBusy)
 			return nil

@@ -132,11 +132,15 @@ func options(m *subjects.Write, req *memcache.Request) {
 		return
 	}
 	m.Token, m.Recache = f.Token, f.Recache
+	if f.Remade {
+		m.Vivify = req.Exptime
+	}
 	set(f.Mint, subjects.OptionToken)
 	switch req.Op {
 	case memcache.OpFetch:
 		set(f.Touch, subjects.OptionTouch)
 		set(f.Renew, subjects.OptionRecache)
+		set(f.Renewed, subjects.OptionRenewed)
 	case memcache.OpIncr, memcache.OpDecr:
 		set(f.Touch, subjects.OptionTouch)
 	case memcache.OpCAS:
@@ -334,7 +338,7 @@ func (o *op) details(a *memcache.Reply, rep *subjects.Reply) {
 	switch m := o.req.Meta; {
 	case rep.Expiry != 0:
 		a.TTL = max(0, rep.Expiry-time.Now().Unix())
-	case m != nil && m.Touch && o.req.Exptime != 0 && !o.req.Vivify: // it is over with this request
+	case m != nil && m.Touch && o.req.Exptime != 0 && (!o.req.Vivify || m.Remade): // it is over with this request
 		a.TTL = 0
 	default:
 		a.TTL = -1

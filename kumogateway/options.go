@@ -20,6 +20,7 @@ type Options struct {
 	Hub      *bus.Hub // shared with servers in this process; nil: none
 
 	SocketMode     fs.FileMode // of Unix sockets
+	AuthFile       string      // lines of user:password, one of which clients must know; "": everybody may come
 	KeyPrefix      string      // put before every key
 	MaxItemSize    int         // bytes of a value
 	EnableFlushAll bool        // allows clients to empty the store

@@ -92,7 +92,7 @@ func (g *Gateway) generalStats(t *statText) {
 		{"touch_hits", s.touchHits}, {"touch_misses", s.touchMisses},
 		{"store_too_large", s.tooLarge}, {"store_no_memory", s.noMemory},
 		{"timed_out", s.timedOut}, {"outcome_unknown", s.unsure},
-		{"auth_cmds", 0}, {"auth_errors", 0}, {"idle_kicks", s.idleKicks},
+		{"auth_cmds", s.auth}, {"auth_errors", s.authErrors}, {"idle_kicks", s.idleKicks},
 		{"bytes_read", s.bytesRead}, {"bytes_written", s.bytesWritten},
 	} {
 		t.add(c.name, c.value)
@@ -140,8 +140,12 @@ func (g *Gateway) settings(t *statText) {
 	t.add("detail_enabled", "no")
 	t.add("cas_enabled", "yes")
 	t.add("binding_protocol", "auto-negotiate")
-	t.add("auth_enabled_sasl", "no")
-	t.add("auth_enabled_ascii", "no")
+	t.add("auth_enabled_sasl", yes(g.passwords != nil))
+	if g.passwords == nil {
+		t.add("auth_enabled_ascii", "no")
+	} else {
+		t.add("auth_enabled_ascii", g.o.AuthFile)
+	}
 	t.add("item_size_max", g.o.MaxItemSize)
 	t.add("maxconns_fast", "yes")
 	t.add("flush_enabled", yes(g.o.EnableFlushAll))

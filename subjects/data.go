@@ -284,6 +284,7 @@ const (
 	OptionEmpty   // delete: the key stays, with an empty value and its token
 	OptionTouch   // fetch, incr, decr, and delete with OptionStale: a value that is there gets Exptime
 	OptionRecache // fetch: win if the value's time is over before Recache
+	OptionRenewed // with OptionTouch and OptionRecache: judge by the time that Exptime sets
 )
 
 // Append appends the message in its wire form.

@@ -2,6 +2,7 @@ package subjects_test
 
 import (
 	"bytes"
+	"runtime"
 	"testing"
 
 	"github.com/etolabo/kumofs/subjects"
@@ -17,7 +18,14 @@ func fuzz(f *testing.F, sample message) {
 		subjects.KindOf(b)
 		subjects.PartitionOf(b)
 		m := empty(sample)
-		if m.Decode(b) != nil {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		err := m.Decode(b)
+		runtime.ReadMemStats(&after)
+		if took := after.TotalAlloc - before.TotalAlloc; took > mostTaken(b) {
+			t.Fatalf("%d bytes take %d", len(b), took)
+		}
+		if err != nil {
 			return
 		}
 		once := m.Append(nil)
@@ -30,6 +38,10 @@ func fuzz(f *testing.F, sample message) {
 		}
 	})
 }
+
+// mostTaken is how many bytes a decoder may allocate for a message, in which a few
+// bytes may stand for an entry's struct, but no count for what does not come.
+func mostTaken(b []byte) uint64 { return 64*uint64(len(b)) + 64<<10 }
 
 var (
 	head = subjects.Header{Partition: 7, Epoch: 3, From: ring.Process{Store: 1 << 60, Boot: 1 << 61}, Commit: 9}

@@ -2,6 +2,8 @@ package daemon
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"strconv"
@@ -27,6 +29,7 @@ func (o *clientOptions) flags(fs *pflag.FlagSet, unset string) {
 	o.Managers, o.Listen = nil, nil
 	fs.StringSliceVarP(&o.text, "memcached", "t", nil, "[addr:]port for memcached clients, or unix:PATH; may be repeated ("+unset+")")
 	fs.StringVar(&o.mode, "socket-mode", "700", "access to Unix sockets, in octal")
+	fs.StringVar(&o.AuthFile, "auth-file", "", "file of lines user:password, one of which clients must know (SASL PLAIN, or memcached's set in text)")
 	fs.StringVar(&o.KeyPrefix, "key-prefix", "", "put before every key")
 	fs.BoolVar(&o.EnableFlushAll, "enable-flush-all", false, "let clients empty the whole store")
 	fs.IntVar(&o.MaxConnections, "max-connections", o.MaxConnections, "further clients are told so and closed")
@@ -59,7 +62,11 @@ func (o *clientOptions) openGateway(cluster string, log *slog.Logger, hub *bus.H
 	if err := o.Options.Check(); err != nil {
 		return nil, &cli.UsageError{Err: err}
 	}
-	return kumogateway.Open(o.Options)
+	g, err := kumogateway.Open(o.Options)
+	if wrong := new(kumogateway.AuthFileError); errors.As(err, &wrong) {
+		return nil, fmt.Errorf("--auth-file: %w", err)
+	}
+	return g, err
 }
 
 // gatewayOptions are kumo-gateway's.

@@ -153,7 +153,9 @@ func probe(ctx context.Context, addr string) error {
 	if err != nil {
 		return err
 	}
-	if line != "END\r\n" {
+	// A gateway with an auth file tells no more to those who do not know a
+	// password.
+	if line != "END\r\n" && line != "CLIENT_ERROR unauthenticated\r\n" {
 		return fmt.Errorf("the gateway says %q", line)
 	}
 	return nil

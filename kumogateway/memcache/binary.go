@@ -108,14 +108,14 @@ var opcodes = [numOpcodes]opcode{
 	opcodeNoop:     {op: OpNoop},
 	opcodeVersion:  {op: OpVersion},
 	opcodeStat:     {op: OpStats, body: bodyGroup},
-	// Without SASL these are unknown, but their form is looked at first.
-	opcodeSASLList: {op: OpError},
-	opcodeSASLAuth: {op: OpError, body: bodyValue},
-	opcodeSASLStep: {op: OpError, body: bodyValue},
+	// Unless clients authenticate these are unknown, but their form is looked at first.
+	opcodeSASLList: {op: OpMechanisms},
+	opcodeSASLAuth: {op: OpAuth, body: bodyValue},
+	opcodeSASLStep: {op: OpAuth, body: bodyValue},
 }
 
 // BinaryParser takes requests of the binary protocol off a stream. It behaves as
-// memcached 1.6 does without SASL, except that
+// memcached 1.6 does, with -S if Auth is set, except that
 //   - the body of an unknown opcode is passed over once, where memcached passes
 //     over as much again as key and extras are long;
 //   - a packet of touch, gat or stat that is longer than it should be is an
@@ -123,9 +123,11 @@ var opcodes = [numOpcodes]opcode{
 //
 // The zero parser is ready once MaxValue is set.
 type BinaryParser struct {
-	MaxValue int // bytes of a value; larger ones are passed over
+	MaxValue int  // bytes of a value; larger ones are passed over
+	Auth     bool // the client has to authenticate first; see Admit
 
 	intake
+	gate
 }
 
 // Next takes the first request from buf into r, as TextParser.Next does.
@@ -157,7 +159,11 @@ func (p *BinaryParser) packet(buf []byte, r *Request) (n int, ok bool) {
 	switch {
 	case nkey+nextra > nbody:
 		return p.broken(buf, r, StatusBadLength)
-	case nbody > maxBody, nkey > MaxKey:
+	case nbody > maxBody:
+		return p.broken(buf, r, StatusBadPacket)
+	case p.Auth && !p.admitted && !open(r.Opcode):
+		return p.broken(buf, r, StatusUnauthenticated)
+	case nkey > MaxKey:
 		return p.broken(buf, r, StatusBadPacket)
 	case r.Opcode >= numOpcodes || opcodes[r.Opcode].op == OpNone:
 		p.swallow = nbody
@@ -168,11 +174,14 @@ func (p *BinaryParser) packet(buf []byte, r *Request) (n int, ok bool) {
 	if !o.fits(nextra, nkey, nbody) {
 		return p.broken(buf, r, StatusBadPacket)
 	}
-	head := binaryHeader + nextra + nkey
-	if o.op == OpError {
+	if o.op == OpAuth || o.op == OpMechanisms {
+		if p.Auth {
+			return p.sasl(buf, nkey, nbody, r)
+		}
 		p.swallow = nbody
 		return binaryHeader, fail(r, StatusUnknownCommand)
 	}
+	head := binaryHeader + nextra + nkey
 	length := nbody - nextra - nkey
 	large := length > p.MaxValue
 	need := binaryHeader + nbody
@@ -180,14 +189,7 @@ func (p *BinaryParser) packet(buf []byte, r *Request) (n int, ok bool) {
 		need = head
 	}
 	if len(buf) < need {
-		if p.refuse != StatusOK {
-			p.swallow = nbody
-			why := p.refuse
-			p.refuse = StatusOK
-			return binaryHeader, fail(r, why)
-		}
-		p.want = need
-		return 0, false
+		return p.await(binaryHeader, need, binaryHeader+nbody, r)
 	}
 	r.Op = o.op
 	r.extras(buf[binaryHeader : binaryHeader+nextra])

@@ -14,23 +14,27 @@ type binaryStatus struct {
 }
 
 var binaryStatuses = [numStatuses]binaryStatus{
-	StatusNotFound:       {0x01, "Not found"},
-	StatusExists:         {0x02, "Data exists for key."},
-	StatusTooLarge:       {0x03, "Too large."},
-	StatusBadPacket:      {0x04, "Invalid arguments"},
-	StatusBadFormat:      {0x04, "Invalid arguments"},
-	StatusNotStored:      {0x05, "Not stored."},
-	StatusNonNumeric:     {0x06, "Non-numeric server-side value for incr or decr"},
-	StatusFlushDisabled:  {0x20, "Auth failure."},
-	StatusUnknownCommand: {0x81, "Unknown command"},
-	StatusBadLength:      {0x81, "Unknown command"},
-	StatusOutOfMemory:    {0x82, "Out of memory"},
-	StatusUnsupported:    {0x83, "Not supported"},
-	StatusCorrupt:        {0x84, "Stored value is damaged"},
-	StatusOutcomeUnknown: {0x84, "Outcome unknown"},
-	StatusBusy:           {0x85, "Too many requests are waiting"},
-	StatusTimedOut:       {0x86, "Timed out"},
-	StatusShuttingDown:   {0x86, "Shutting down"},
+	StatusNotFound:      {0x01, "Not found"},
+	StatusExists:        {0x02, "Data exists for key."},
+	StatusTooLarge:      {0x03, "Too large."},
+	StatusBadPacket:     {0x04, "Invalid arguments"},
+	StatusBadFormat:     {0x04, "Invalid arguments"},
+	StatusNotStored:     {0x05, "Not stored."},
+	StatusNonNumeric:    {0x06, "Non-numeric server-side value for incr or decr"},
+	StatusFlushDisabled: {0x20, "Auth failure."},
+	StatusAuthFailed:    {0x20, "Auth failure."},
+
+	StatusUnauthenticated: {0x20, "Auth failure."},
+	StatusAuthContinue:    {0x21, ""},
+	StatusUnknownCommand:  {0x81, "Unknown command"},
+	StatusBadLength:       {0x81, "Unknown command"},
+	StatusOutOfMemory:     {0x82, "Out of memory"},
+	StatusUnsupported:     {0x83, "Not supported"},
+	StatusCorrupt:         {0x84, "Stored value is damaged"},
+	StatusOutcomeUnknown:  {0x84, "Outcome unknown"},
+	StatusBusy:            {0x85, "Too many requests are waiting"},
+	StatusTimedOut:        {0x86, "Timed out"},
+	StatusShuttingDown:    {0x86, "Shutting down"},
 }
 
 // binaryStatusOf is the status of an answer. Where a condition on presence
@@ -87,7 +91,7 @@ func AppendBinary(dst []byte, r *Request, a *Reply) []byte {
 		return binary.BigEndian.AppendUint32(appendPacket(dst, r, 0, 4, 0, 0, a.CAS), a.Flags)
 	case r.Op == OpIncr, r.Op == OpDecr:
 		return binary.BigEndian.AppendUint64(appendPacket(dst, r, 0, 0, 0, 8, a.CAS), a.Number)
-	case r.Op == OpVersion:
+	case r.Op == OpVersion, r.Op == OpMechanisms, r.Op == OpAuth:
 		return append(appendPacket(dst, r, 0, 0, 0, len(a.Value), 0), a.Value...)
 	case r.Op == OpStats:
 		return appendBinaryStats(dst, r, a.Value)
@@ -126,6 +130,9 @@ func appendBinaryStats(dst []byte, r *Request, text []byte) []byte {
 // BinaryParser.Next for requests other than errors. The opcode counts, and not
 // the operation.
 func AppendBinaryRequest(dst []byte, r *Request) []byte {
+	if r.Op == OpAuth {
+		return appendBinaryAuth(dst, r)
+	}
 	o := &opcodes[r.Opcode]
 	key := r.Key
 	if r.Op == OpStats {

@@ -19,7 +19,7 @@ import (
 )
 
 // startMemcached runs the memcached that is installed and returns its socket.
-func startMemcached(t *testing.T) string {
+func startMemcached(t *testing.T, more ...string) string {
 	t.Helper()
 	path, err := exec.LookPath("memcached")
 	if err != nil {
@@ -30,7 +30,7 @@ func startMemcached(t *testing.T) string {
 	if os.Getuid() == 0 {
 		args = append(args, "-u", "root") // it does not run as root unasked
 	}
-	cmd := exec.Command(path, args...)
+	cmd := exec.Command(path, append(args, more...)...)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -92,6 +92,11 @@ func (m table) do(r *Request) Reply {
 	switch r.Op {
 	case OpError:
 		return Reply{Status: r.Status}
+	case OpAuth:
+		if !right(r) {
+			return Reply{Status: StatusAuthFailed}
+		}
+		return Reply{}
 	case OpVersion:
 		return Reply{Value: []byte("any")}
 	case OpShutdown:
@@ -154,7 +159,10 @@ func (m table) do(r *Request) Reply {
 
 // answer runs a script through the codec and the table.
 func answer(t fataler, script string) string {
-	p := &TextParser{MaxValue: 1 << 20}
+	return answerBy(t, &TextParser{MaxValue: 1 << 20}, script)
+}
+
+func answerBy(t fataler, p *TextParser, script string) string {
 	m := table{}
 	var out []byte
 	for _, r := range parseAll(t, p, []byte(script), len(script)+1) {

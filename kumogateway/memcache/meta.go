@@ -26,6 +26,8 @@ type Meta struct {
 	Stale   bool   // I
 	Empty   bool   // x
 	Length  uint32 // bytes of the value that ms brought
+	Renewed bool   // R stands behind T: what it judges is the time that T sets
+	Remade  bool   // T stands behind N: its time is also that of a value that is made
 	Recache int64  // the client wins if the item expires before this
 	Token   uint64 // the CAS token of what is made
 
@@ -238,10 +240,10 @@ func (p *TextParser) metaFlag(l *metaLine, w []byte) Status {
 		r.Vivify = true
 		l.number(&r.Fresh, arg)
 	case 'T':
-		m.Touch = true
+		m.Touch, m.Remade = true, r.Vivify
 		l.number(&r.Exptime, arg)
 	case 'R':
-		m.Renew = true
+		m.Renew, m.Renewed = true, m.Touch
 		l.number(&m.Recache, arg)
 	case 'C':
 		m.Compare = true
@@ -310,6 +312,8 @@ func (l *metaLine) flags(arg []byte) {
 // operation decides which operation the line is.
 func (l *metaLine) operation() Status {
 	r, m := l.r, l.m
+	m.Remade = m.Remade && (m.Command == 'g' || m.Command == 'a')
+	m.Renewed = m.Renewed && m.Command == 'g'
 	switch m.Command {
 	case 'g':
 		r.Op = OpGet

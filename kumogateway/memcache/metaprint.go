@@ -172,7 +172,10 @@ func AppendMetaRequest(dst []byte, r *Request) []byte {
 		letter byte
 		set    bool
 		v      int64
-	}{{'N', r.Vivify, r.Fresh}, {'T', m.Touch, r.Exptime}, {'R', m.Renew, m.Recache}} {
+	}{
+		{'N', r.Vivify && m.Remade, r.Fresh}, {'R', m.Renew && !m.Renewed, m.Recache}, {'T', m.Touch, r.Exptime},
+		{'N', r.Vivify && !m.Remade, r.Fresh}, {'R', m.Renew && m.Renewed, m.Recache},
+	} {
 		if f.set {
 			dst = strconv.AppendInt(append(dst, ' ', f.letter), f.v, 10)
 		}

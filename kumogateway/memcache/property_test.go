@@ -1,7 +1,6 @@
 package memcache
 
 import (
-	"bytes"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -64,43 +63,4 @@ func TestParsePrintIdentity(t *testing.T) {
 			t.Fatalf("-want +got:\n%s\n%q", d, in)
 		}
 	})
-}
-
-func FuzzTextParser(f *testing.F) {
-	for _, seed := range []string{
-		"get a b c\r\n", "gat 10 a\r\n", "set a 0 0 5\r\nhello\r\n", "cas a 1 2 3 4 noreply\r\nabc\r\n",
-		"set a 0 0 100\r\n", "delete a 0\r\n", "incr a 1\r\n", "stats items\r\n", "\x80\x00\r\n", "get \r\n",
-		"GET / HTTP/1.0\r\n", "flush_all noreply\r\n", "touch a -1\r\n",
-		"mg a s v Oabc k C5\r\n", "ms YQ== 3 b T0 MA N5\r\nabc\r\n", "md a I x q\r\nmn\r\n", "ma a N0 J13 v t\r\n", "me a b\r\n",
-	} {
-		f.Add([]byte(seed), 3)
-	}
-	f.Add(bytes.Repeat([]byte("get abcdefgh "), 300), 100)
-	f.Fuzz(func(t *testing.T, in []byte, piece int) {
-		piece = max(1, piece)
-		whole := parseAll(t, &TextParser{MaxValue: 64}, in, len(in)+1)
-		cut := parseAll(t, &TextParser{MaxValue: 64}, in, piece)
-		for _, r := range whole {
-			if len(r.Key) > MaxKey && r.Op != OpError || len(r.Value) > 64 {
-				t.Fatalf("over a limit: %+v", r)
-			}
-			Append(nil, &r, &Reply{})
-			r.ReturnsKey()
-		}
-		// Only a line over the limit may be taken differently when it comes in
-		// pieces, since its end is then not waited for.
-		if longestLine(in) <= MaxLine {
-			if d := same(whole, cut); d != "" {
-				t.Fatalf("in pieces of %d:\n%s", piece, d)
-			}
-		}
-	})
-}
-
-func longestLine(in []byte) int {
-	longest := 0
-	for line := range bytes.SplitSeq(in, []byte("\n")) {
-		longest = max(longest, len(line))
-	}
-	return longest
 }

@@ -36,9 +36,11 @@ const (
 	OpQuit
 	OpShutdown
 	OpNoop
-	OpFetch // a get that may change the item: meta's mg with N, R or T
-	OpDebug // tells about an item and not its value: meta's me
-	OpError // there is nothing to do but to answer Status
+	OpFetch      // a get that may change the item: meta's mg with N, R or T
+	OpDebug      // tells about an item and not its value: meta's me
+	OpAuth       // Key holds the user and Value the password; see Admit of the parsers
+	OpMechanisms // asks for SASL's mechanisms
+	OpError      // there is nothing to do but to answer Status
 )
 
 // IsStore says whether a value travels with the operation.

@@ -44,9 +44,11 @@ func Sniff(first byte) Syntax {
 //
 // The zero parser is ready once MaxValue is set.
 type TextParser struct {
-	MaxValue int // bytes of a value; larger ones are passed over
+	MaxValue int  // bytes of a value; larger ones are passed over
+	Auth     bool // the client has to authenticate first; see Admit
 
 	intake
+	gate
 	list    Request // the rest of a list of keys, if list.Op is set
 	meta    Meta    // of the meta command that was parsed last
 	decoded [MaxKey]byte
@@ -61,9 +63,12 @@ func (p *TextParser) Next(buf []byte, r *Request) (n int, ok bool) {
 		return n, false
 	}
 	var used int
-	if p.list.Op != OpNone {
+	switch {
+	case p.Auth && !p.admitted:
+		used, ok = p.authenticate(buf[n:], r)
+	case p.list.Op != OpNone:
 		used, ok = p.nextKey(buf[n:], r)
-	} else {
+	default:
 		used, ok = p.command(buf[n:], r)
 	}
 	return n + used, ok
@@ -231,14 +236,7 @@ func (p *TextParser) store(op Op, t *tokens, buf []byte, head int, r *Request) (
 func (p *TextParser) body(buf []byte, head, length int, r *Request) (n int, ok bool) {
 	end := head + length
 	if len(buf) < end+2 {
-		if p.refuse != StatusOK {
-			p.swallow = length + 2
-			fail(r, p.refuse)
-			p.refuse = StatusOK
-			return head, true
-		}
-		p.want = end + 2
-		return 0, false
+		return p.await(head, end+2, end+2, r)
 	}
 	if buf[end] != '\r' || buf[end+1] != '\n' {
 		return end + 2, fail(r, StatusBadChunk)

@@ -64,7 +64,7 @@ func AppendText(dst []byte, r *Request, a *Reply) []byte {
 		return append(dst, "DELETED\r\n"...)
 	case OpTouch:
 		return append(dst, "TOUCHED\r\n"...)
-	case OpSet, OpAdd, OpReplace, OpAppend, OpPrepend, OpCAS:
+	case OpSet, OpAdd, OpReplace, OpAppend, OpPrepend, OpCAS, OpAuth:
 		return append(dst, "STORED\r\n"...)
 	}
 	return append(dst, "OK\r\n"...)
@@ -97,8 +97,11 @@ var textWords = [...]string{
 // parts of a list make one line when they are appended in turn. The inverse of
 // TextParser.Next for requests other than errors.
 func AppendTextRequest(dst []byte, r *Request) []byte {
-	if r.Op == OpListEnd {
+	switch r.Op {
+	case OpListEnd:
 		return append(dst, "\r\n"...)
+	case OpAuth:
+		return appendTextAuth(dst, r)
 	}
 	if !r.Cont {
 		dst = append(dst, textWords[r.Op]...)

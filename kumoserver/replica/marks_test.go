@@ -46,6 +46,12 @@ func TestJudgeFetch(t *testing.T) {
 	both := recache(4001)
 	both.Options |= subjects.OptionTouch
 	both.Exptime = 60
+	renewed := func(exptime, at int64) subjects.Write {
+		w := recache(at)
+		w.Options |= subjects.OptionTouch | subjects.OptionRenewed
+		w.Exptime = exptime
+		return w
+	}
 	expired := get(subjects.OptionTouch)
 	expired.Exptime = -1
 	forever := marked(0)
@@ -69,6 +75,10 @@ func TestJudgeFetch(t *testing.T) {
 		{"never over", recache(5001), forever, nil, value("old", 0, 0)},
 		{"before no time", recache(0), some, nil, value("old", 5000, 0)},
 		{"before a time that is over", recache(-1), some, nil, value("old", 5000, 0)},
+		{"judges the time that it sets", renewed(6000, 4001), some, &made{Value: "old", Flags: 7, Expiry: 7000, Token: token}, value("old", 7000, 0)},
+		{"judges a time that it takes away", renewed(0, 4001), some, &made{Value: "old", Flags: 7, Token: token}, value("old", 0, 0)},
+		{"wins by the time that it sets", renewed(60, 61), marked(0), &made{Value: "old", Flags: 7, Expiry: 1060, Bits: won, Token: token}, value("old", 1060, won)},
+		{"ends the value, before no time", renewed(-1, 0), some, &made{Kind: subjects.EntryDelete, Value: "old", Flags: 7, Token: token}, value("old", 0, 0)},
 		{"judges the time that there was", both, some, &made{Value: "old", Flags: 7, Expiry: 1060, Bits: won, Token: token}, value("old", 1060, won)},
 	}
 	for _, tt := range tests {

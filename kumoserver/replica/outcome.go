@@ -192,7 +192,7 @@ func fetch(e *subjects.Entry, w *subjects.Write, cur subjects.Record, found bool
 	if w.Verb == subjects.VerbTouch || w.Options&subjects.OptionTouch != 0 {
 		e.Expiry = Absolute(w.Exptime, clock)
 	}
-	if w.Verb == subjects.VerbFetch && cur.Bits&subjects.MarkSent == 0 && due(w, cur, clock) {
+	if w.Verb == subjects.VerbFetch && cur.Bits&subjects.MarkSent == 0 && due(w, cur, e.Expiry, clock) {
 		e.Bits |= subjects.MarkSent | subjects.MarkWon
 	}
 	if e.Expiry == cur.Expiry && e.Bits == cur.Bits {
@@ -200,10 +200,16 @@ func fetch(e *subjects.Entry, w *subjects.Write, cur subjects.Record, found bool
 	}
 }
 
-// due reports whether a value that is there should be made anew.
-func due(w *subjects.Write, cur subjects.Record, clock int64) bool {
+// due reports whether a value that is there should be made anew. Its time is the
+// one that there was, unless the client set one before it asked.
+func due(w *subjects.Write, cur subjects.Record, next, clock int64) bool {
+	expiry := cur.Expiry
+	if w.Options&subjects.OptionRenewed != 0 {
+		expiry = next
+	}
+	before := Absolute(w.Recache, clock)
 	return cur.Bits&subjects.MarkStale != 0 ||
-		w.Options&subjects.OptionRecache != 0 && cur.Expiry != 0 && cur.Expiry < Absolute(w.Recache, clock)
+		w.Options&subjects.OptionRecache != 0 && expiry != 0 && before > 0 && expiry < before
 }
 
 // monthSeconds divides relative from absolute expiry times, as in memcached.

@@ -17,13 +17,14 @@ import (
 // The generators leave out where the gateway differs on purpose, or must:
 //   - `t` before `T` in a meta command, which memcached answers with the time
 //     that there was; here it is the one that there is then;
-//   - `T` before `R` in mg, which memcached judges by the time that T set; here it
-//     is judged by the one that there was;
 //   - `k` with `b` in mg, and me with `b`: memcached remembers of an item whether
 //     ms made it with a key in base64, here the request decides;
 //   - `l` and `h`, and the like in me: each server remembers them in its own way;
 //   - `E` in ma, which memcached forgets when the number gets longer;
 //   - an opaque too long for memcached, which notices it after it has begun;
+//   - counters on a key that the same bundle of packets asks for: memcached, which
+//     still holds the value for the answer, then stores a shorter number without
+//     the spaces that it otherwise has;
 //   - appending beyond the largest value;
 //   - options that the memcached that is installed does not know yet.
 type generator struct {
@@ -85,7 +86,13 @@ func (g *generator) meta() (on, line string) {
 		key = base64.StdEncoding.EncodeToString([]byte(on))
 		flags = append(flags, "b")
 	}
-	with("T", g.seconds)
+	touches := g.pick("where T stands", "before", "behind")
+	touch := func(where string) {
+		if where == touches {
+			with("T", g.seconds)
+		}
+	}
+	touch("before")
 	if g.new && command != "ma" {
 		with("E", own)
 	}
@@ -93,9 +100,8 @@ func (g *generator) meta() (on, line string) {
 	switch command {
 	case "mg":
 		with("N", func() string { return g.pick("vivify", "0", "100") })
-		if !slices.ContainsFunc(flags, func(f string) bool { return f[0] == 'T' }) {
-			with("R", func() string { return g.pick("recache", "30", "500", "2000") })
-		}
+		with("R", func() string { return g.pick("recache", "0", "30", "500", "2000", "-1") })
+		touch("behind")
 		if g.new {
 			with("C", g.token)
 		}
@@ -124,6 +130,7 @@ func (g *generator) meta() (on, line string) {
 	case "ma":
 		with("C", g.token)
 		with("N", func() string { return g.pick("vivify", "0", "100") })
+		touch("behind")
 		with("J", func() string { return g.pick("initial", "0", "13", "18446744073709551615") })
 		with("D", func() string { return g.pick("delta", "0", "5", "1000", "18446744073709551615") })
 		with("M", func() string { return g.pick("mode", "I", "D", "+", "-", "x") })
@@ -204,11 +211,24 @@ func (g *generator) packet() packet {
 
 // packets draws a few requests that are sent at once, the quiet ones among them.
 func (g *generator) packets() []packet {
-	ps := make([]packet, rapid.IntRange(1, 4).Draw(g.t, "packets"))
-	for i := range ps {
-		ps[i] = g.packet()
+	ps := make([]packet, 0, 4)
+	for range rapid.IntRange(1, 4).Draw(g.t, "packets") {
+		p := g.packet()
+		if counts(p.opcode) && slices.ContainsFunc(ps, func(before packet) bool { return before.key == p.key }) {
+			continue
+		}
+		ps = append(ps, p)
 	}
 	return ps
+}
+
+// counts tells whether an opcode is incr or decr.
+func counts(opcode byte) bool {
+	switch opcode {
+	case 0x05, 0x06, 0x15, 0x16:
+		return true
+	}
+	return false
 }
 
 // Random commands of all protocols are answered as memcached answers them.

@@ -82,5 +82,26 @@ for flag in "" --binary; do
 	fi
 done
 
+# Those that authenticate, at a gateway of their own.
+secure=$((port + 1))
+echo "foo:bar baz" >users
+manager=$(sed -n 's/.*nats -s \([0-9.:]*\) .*/\1/p' "$dir/up.log" | head -1)
+"$kumoctl" daemon gateway -m "$manager" -t "127.0.0.1:$secure" --auth-file users 2>"$dir/gateway.log" &
+gateway=$!
+trap 'kill $gateway $up 2>/dev/null; wait $gateway $up 2>/dev/null; rm -rf "$dir"' EXIT
+listening $secure
+if has "pylibmc (Python, on libmemcached), SASL" $python -c 'import pylibmc'; then
+	$python "$here/clients/sasl.py" 127.0.0.1 $secure foo "bar baz"
+fi
+if has "php-memcached (PHP, on libmemcached), SASL" php -r 'new Memcached();'; then
+	php "$here/clients/sasl.php" 127.0.0.1 $secure foo "bar baz"
+fi
+if has "dalli (Ruby), SASL" ruby -e 'require "dalli"'; then
+	ruby -W0 "$here/clients/sasl.rb" 127.0.0.1 $secure foo "bar baz"
+fi
+if has "memjs (JavaScript), SASL" node -e 'require("memjs")'; then
+	node "$here/clients/sasl_memjs.js" 127.0.0.1 $secure foo "bar baz"
+fi
+
 echo "== $ran clients are content, $missing are not installed"
 [ -z "$all" ] || [ "$missing" = 0 ]

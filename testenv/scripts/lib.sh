@@ -19,6 +19,16 @@ cluster() {
 	exit 1
 }
 
+# listening PORT waits until somebody listens there.
+listening() {
+	for _ in $(seq 100); do
+		(exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null && return
+		sleep 0.1
+	done
+	echo "nobody listens on port $1"
+	exit 1
+}
+
 # need NAME HINT fails if a program is not installed.
 need() {
 	command -v "$1" >/dev/null || { echo "$1 is not installed: $2"; exit 1; }

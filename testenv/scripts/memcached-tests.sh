@@ -50,10 +50,9 @@ if [ -n "$source" ]; then
 	# The tests ask memcached's help for what it was built with. Nothing here.
 	printf '#!/bin/sh\nexit 0\n' >memcached-debug
 	chmod +x memcached-debug
-	export T_MEMD_USE_DAEMON=127.0.0.1:$port
-	for name in $tests; do
-		[ -e "t/$name.t" ] || { echo "$name: not in this version"; continue; }
-		fresh
+	# run TEST
+	run() {
+		name=$1
 		code=0
 		timeout 180 perl -It/lib "t/$name.t" >"$name.out" 2>"$name.err" || code=$?
 		passed=$(grep -c '^ok' "$name.out" || true) bad=$(grep -c '^not ok' "$name.out" || true)
@@ -67,6 +66,25 @@ if [ -n "$source" ]; then
 			tail -20 "$name.err"
 			failed=1
 		fi
+	}
+	export T_MEMD_USE_DAEMON=127.0.0.1:$port
+	for name in $tests; do
+		[ -e "t/$name.t" ] || { echo "$name: not in this version"; continue; }
+		fresh
+		run "$name"
+	done
+	# Those that authenticate, at a gateway of their own.
+	manager=$(sed -n 's/.*nats -s \([0-9.:]*\) .*/\1/p' "$dir/up.log" | head -1)
+	for name in ascii-auth ascii-auth2; do
+		[ -e "t/$name.t" ] && [ -z "${TESTS:-}" ] || continue
+		users=t/authfile${name#ascii-auth}
+		"$kumoctl" daemon gateway -m "$manager" -t "127.0.0.1:$((port + 1))" --auth-file "$users" 2>"$dir/gateway.log" &
+		gateway=$!
+		trap 'kill $gateway $up 2>/dev/null; wait $gateway $up 2>/dev/null; rm -rf "$dir"' EXIT
+		listening $((port + 1))
+		T_MEMD_USE_DAEMON=127.0.0.1:$((port + 1)) run "$name"
+		kill $gateway
+		wait $gateway || true
 	done
 fi
 exit $failed

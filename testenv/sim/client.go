@@ -110,6 +110,9 @@ func (c *client) choose() *operation {
 		w.Vivify = pick[int64](s.rng, 1, 2, 3, -1)
 	}
 	w.Initial, w.Recache = op.id, pick[int64](s.rng, 0, 1, 2, 3, 4, -1)
+	if w.Verb == subjects.VerbFetch && w.Recache > 2 { // not drawn, so that seeds keep their plays
+		w.Options |= subjects.OptionRenewed
+	}
 	if w.Options&subjects.OptionToken != 0 {
 		// Older and newer than all others, and never the same.
 		w.Token = pick(s.rng, op.id, 1<<63|op.id)

@@ -221,7 +221,11 @@ func (v value) fetched(w *subjects.Write, e *subjects.Entry) value {
 			next.expiry = v.expiry
 		}
 	}
-	soon := e != nil && w.Options&subjects.OptionRecache != 0 && v.expiry != 0 && v.expiry < until(w.Recache, e)
+	expiry := v.expiry
+	if w.Options&subjects.OptionRenewed != 0 {
+		expiry = next.expiry
+	}
+	soon := e != nil && w.Options&subjects.OptionRecache != 0 && expiry != 0 && until(w.Recache, e) > 0 && expiry < until(w.Recache, e)
 	if w.Verb == subjects.VerbFetch && (v.bits&subjects.MarkStale != 0 || soon) {
 		next.bits |= subjects.MarkSent
 	}

@@ -5,6 +5,10 @@ var markBreaks = []mutant{
 	{"two clients win", "R4", "kumoserver/replica/outcome.go",
 		`w.Verb == subjects.VerbFetch && cur.Bits&subjects.MarkSent == 0 && due(`,
 		`w.Verb == subjects.VerbFetch && due(`},
+	{"a fetch that sets a time wins by the one before", "R3", "kumoserver/replica/outcome.go",
+		`		expiry = next
+`, `		expiry = max(cur.Expiry, 0)
+`},
 	{"a late first attempt wins after its repeat lost", "R9", "kumoserver/replica/judge.go",
 		`case w.Attempt > 1 && w.Op.Boot != 0:`,
 		`case w.Attempt > 1 && w.Op.Boot != 0 && w.Verb != subjects.VerbFetch:`},

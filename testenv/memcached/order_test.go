@@ -1,0 +1,56 @@
+package memcached_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/etolabo/kumofs/testenv"
+)
+
+// memcached carries out the flags of a command one after the other: whether T
+// stands before or behind R and N decides who wins and when the item ends.
+func TestOrderOfFlags(t *testing.T) {
+	real := &side{network: "unix", addr: startMemcached(t)}
+	c := testenv.New(t, testenv.Servers(1), testenv.Replicas(1))
+	ours := &side{network: "tcp", addr: c.Client(0).Addr()}
+	defer real.close()
+	defer ours.close()
+	real.open(t)
+	ours.open(t)
+	n := 0
+	try := func(set string, lines ...string) {
+		n++
+		key := fmt.Sprint("k", n)
+		for _, line := range append([]string{set}, lines...) {
+			line = strings.ReplaceAll(line, "KEY", key)
+			if line == "" {
+				continue
+			}
+			want, got := real.ask(t, key, line), ours.ask(t, key, line)
+			if got != want {
+				t.Errorf("%q: %q\n got %q\nwant %q", set, line, got, want)
+			}
+		}
+	}
+	const see = "mg KEY t v\r\n"
+	for _, exptime := range []string{"0", "100", "1000"} {
+		set := "set KEY 5 " + exptime + " 1\r\nx\r\n"
+		for _, touch := range []string{"T0", "T100", "T1000"} {
+			for _, recache := range []string{"R0", "R500", "R-1"} {
+				try(set, "mg KEY "+touch+" "+recache+"\r\n", see)
+				try(set, "mg KEY "+recache+" "+touch+"\r\n", see)
+				try(set, "mg KEY s "+touch+" v N300 "+recache+" t\r\n", see)
+			}
+		}
+		try(set, "mg KEY T-1 R500\r\n", see)
+		try(set, "mg KEY R500 T-1\r\n", see)
+	}
+	for _, command := range []string{"mg", "ma"} {
+		for _, flags := range []string{"T100 N1000", "N1000 T100", "T0 N100", "N100 T0", "T-1 N100", "N100 T-1"} {
+			try("", command+" KEY "+flags+"\r\n", see, command+" KEY "+flags+"\r\n", see)
+			try("set KEY 5 300 1\r\n7\r\n", command+" KEY "+flags+"\r\n", see)
+		}
+	}
+	try("", "mg KEY N100 T1000 R2000\r\n", see)
+}
