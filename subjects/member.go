@@ -15,25 +15,27 @@ type EpochStart struct {
 	// primary's log no longer reaches back to what they share.
 	Restart bool
 	Base    Version
+	// Try numbers what this primary has sent to the receiver in the epoch.
+	Try uint64
 }
 
 // Append appends the message in its wire form.
 func (m *EpochStart) Append(b []byte) []byte {
-	b = m.append(b, KindEpochStart, 6)
+	b = m.append(b, KindEpochStart, 7)
 	b = appendOutline(b, m.Outline)
 	b = appendNodes(b, m.ISR)
 	b = appendNodes(b, m.Learners)
 	b = appendBool(b, m.Restart)
-	return appendVersion(b, m.Base)
+	return appendUint(appendVersion(b, m.Base), m.Try)
 }
 
 // Decode reads what Append wrote.
 func (m *EpochStart) Decode(b []byte) error {
 	r := reader{b: b}
-	more := m.decode(&r, KindEpochStart, 6)
+	more := m.decode(&r, KindEpochStart, 7)
 	m.Outline = r.outline()
 	m.ISR, m.Learners = r.nodes(), r.nodes()
-	m.Restart, m.Base = r.bool(), r.version()
+	m.Restart, m.Base, m.Try = r.bool(), r.version(), r.uint()
 	return r.end(more)
 }
 
@@ -47,23 +49,24 @@ type EpochReply struct {
 	// Incomplete copies wait for ranges from Cursor on.
 	Incomplete bool
 	Cursor     []byte
+	Try        uint64 // of the EpochStart that it answers
 }
 
 // Append appends the message in its wire form.
 func (m *EpochReply) Append(b []byte) []byte {
-	b = m.append(b, KindEpochReply, 4)
+	b = m.append(b, KindEpochReply, 5)
 	b = appendUint(b, uint64(m.Answer))
 	b = appendOutline(b, m.Outline)
 	b = appendBool(b, m.Incomplete)
-	return appendBytes(b, m.Cursor)
+	return appendUint(appendBytes(b, m.Cursor), m.Try)
 }
 
 // Decode reads what Append wrote.
 func (m *EpochReply) Decode(b []byte) error {
 	r := reader{b: b}
-	more := m.decode(&r, KindEpochReply, 4)
+	more := m.decode(&r, KindEpochReply, 5)
 	m.Answer, m.Outline = Answer(r.uint()), r.outline()
-	m.Incomplete, m.Cursor = r.bool(), r.bytes()
+	m.Incomplete, m.Cursor, m.Try = r.bool(), r.bytes(), r.uint()
 	return r.end(more)
 }
 

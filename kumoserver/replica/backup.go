@@ -48,7 +48,7 @@ func (r *Replica) epochStart(m *subjects.EpochStart) {
 	}
 	rep.Header = r.header()
 	rep.Outline = slices.Clone(r.outline)
-	rep.Incomplete, rep.Cursor = r.incomplete, r.cursor
+	rep.Incomplete, rep.Cursor, rep.Try = r.incomplete, r.cursor, m.Try
 	r.send(m.From.Store, rep, true)
 }
 

@@ -32,7 +32,8 @@ type peer struct {
 	waiting int64 // since when something is unanswered; 0: nothing is
 	silent  bool
 	fault   bool   // it said that its copy cannot go on
-	had     uint64 // entries that the process that was met last has had for certain
+	tries   uint64 // EpochStarts that were sent
+	since   uint64 // the first of them whose answer counts
 
 	lease      int64 // until when it lets this process read
 	leaseAsked int64 // when it was last asked for one
@@ -60,14 +61,14 @@ func (p *peer) inherit(old *peer) {
 
 // start sends EpochStart.
 func (l *lead) start(r *Replica, p *peer) {
-	p.had = max(p.had, p.match)
+	p.tries++
 	p.state, p.match, p.sentAt = starting, 0, r.now
 	if p.waiting == 0 {
 		p.waiting = r.now
 	}
 	r.send(p.id, &subjects.EpochStart{
 		Header: r.header(), Outline: slices.Clone(r.outline),
-		ISR: r.config.ISR, Learners: r.config.Learners, Restart: p.restart, Base: p.base,
+		ISR: r.config.ISR, Learners: r.config.Learners, Restart: p.restart, Base: p.base, Try: p.tries,
 	}, false)
 }
 
@@ -79,13 +80,10 @@ func (r *Replica) epochReply(m *subjects.EpochReply) {
 		return
 	}
 	p := l.peer(m.From.Store)
-	if p == nil || p.state != starting {
-		return
+	if p == nil || p.state != starting || m.Try < p.since {
+		return // late: the process may have had more since, or another followed it
 	}
 	tail := m.Outline.Tail()
-	if m.Answer == subjects.AnswerOK && m.From.Boot == p.boot && tail.Seq < p.had && !p.restart {
-		return // the answer to an earlier EpochStart, late: the process has had more since
-	}
 	p.heard()
 	// It has promised this epoch, and so stopped if it led one before; an earlier
 	// process of its store is gone.
@@ -106,9 +104,6 @@ func (r *Replica) epochReply(m *subjects.EpochReply) {
 		return // from before it was told to begin anew
 	}
 	p.restart, p.fault = false, false
-	if m.From.Boot != p.boot {
-		p.had = 0
-	}
 	p.boot, p.state = m.From.Boot, replicating
 	p.match, p.next, p.bytes, p.told, p.knows = tail.Seq, tail.Seq+1, 0, 0, m.Commit
 	p.complete, p.cursor, p.reading = !m.Incomplete, bytes.Clone(m.Cursor), false
@@ -128,7 +123,8 @@ func (l *lead) restart(r *Replica, p *peer) {
 	if p.restart && l.reaches(r, p.base.Seq) {
 		return // it was told
 	}
-	p.restart, p.base, p.joining, p.match, p.had = true, r.outline.At(r.commit), false, 0, 0
+	p.restart, p.base, p.joining, p.match = true, r.outline.At(r.commit), false, 0
+	p.since = p.tries + 1
 	l.start(r, p)
 }
 
@@ -206,6 +202,7 @@ func (r *Replica) refused(m *subjects.PrepareReply) {
 // again begins anew with a peer whose process is not the one that was met.
 func (l *lead) again(r *Replica, p *peer) {
 	p.joining = p.joining && slices.Contains(l.asked, p.id)
+	p.since = p.tries + 1
 	l.start(r, p)
 }
 

@@ -285,7 +285,11 @@ func (s *script) message(kind string) any {
 	case "epoch-start":
 		return &subjects.EpochStart{Header: h, Outline: a.outline("outline"), ISR: a.nodes("isr"), Learners: a.nodes("learners"), Restart: a.has("restart"), Base: a.version("base")}
 	case "epoch-reply":
-		return &subjects.EpochReply{Header: h, Answer: answer, Outline: a.outline("outline"), Incomplete: a.has("incomplete"), Cursor: []byte(a.text("cursor"))}
+		m := &subjects.EpochReply{Header: h, Answer: answer, Outline: a.outline("outline"), Incomplete: a.has("incomplete"), Cursor: []byte(a.text("cursor")), Try: 1 << 32}
+		if a.has("try") { // else it answers the newest
+			m.Try = a.number("try")
+		}
+		return m
 	case "range":
 		return &subjects.Range{Header: h, From: []byte(a.text("from")), To: []byte(a.text("next")), Last: a.has("last"), Through: a.number("through"), Records: a.records()}
 	case "range-reply":

@@ -200,18 +200,13 @@ func (t *Table) seen(sightings []Sighting) (changed bool, err error) {
 	return changed, nil
 }
 
-// soil marks a node's copies unclean where it is in sync, or clean: a store keeps
-// in mind which of its copies are not whole, so that what a later process says
-// goes, whatever was heard of one before it, and when.
+// soil marks a node's copies unclean where it is in sync. They are so until it
+// left the in-sync set.
 func (t *Table) soil(id NodeID, unclean PartitionSet) {
 	t.Partitions = slices.Clone(t.Partitions)
 	for p, c := range t.Partitions {
-		marked := slices.Contains(c.Unclean, id)
-		switch doubtful := unclean.Has(Partition(p)); {
-		case doubtful && c.HasISR(id) && !marked:
+		if unclean.Has(Partition(p)) && c.HasISR(id) && !slices.Contains(c.Unclean, id) {
 			t.Partitions[p].Unclean = append(slices.Clone(c.Unclean), id)
-		case !doubtful && marked:
-			t.Partitions[p].Unclean = copyOf(slices.DeleteFunc(slices.Clone(c.Unclean), func(o NodeID) bool { return o == id }))
 		}
 	}
 }

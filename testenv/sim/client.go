@@ -42,6 +42,7 @@ type attempt struct {
 	life     int
 	answered bool
 	over     bool // its gateway waits for it no more
+	stale    bool // what it was judged by, or read, had been overwritten
 }
 
 // client does one thing after the other.
@@ -163,6 +164,7 @@ func (n *node) serve(r request) {
 		n.read(p, a)
 		return
 	}
+	a.stale = p.outdated()
 	n.s.proposing = a
 	p.step(&replica.Propose{ID: a.id, Write: &a.w, Now: n.mono(), Clock: n.wall()})
 	n.s.proposing = nil
@@ -178,6 +180,7 @@ func (n *node) read(p *part, a *attempt) {
 	}
 	rec, found, _ := p.Get(a.w.Key)
 	want := n.s.ledger[p.p].now[string(a.w.Key)]
+	old := found != (want != nil) || found && want.Version != rec.Version
 	then := func() {
 		reply := subjects.Reply{Status: subjects.StatusNotFound, Epoch: a.w.Epoch}
 		again, status := p.readable(&a.w, n.mono())
@@ -198,6 +201,7 @@ func (n *node) read(p *part, a *attempt) {
 		if !reply.Status.Routed() {
 			n.s.rep.Reads++
 			if n.s.prof.Confirm {
+				a.stale = old
 				n.take(confirming{a, lead, reply})
 				return
 			}
@@ -251,11 +255,44 @@ func (s *Sim) answer(n *node, e replica.Reply) {
 	if a.node != n || a.life != n.life || a.answered {
 		s.fail("node %d answers #%d, which it was not asked or has answered", n.id, op.id)
 	}
+	// One that waited for what it was judged by to commit needs no lease.
+	leased := s.proposing == a && !s.prof.Confirm && s.failing(a, e.Reply)
+	if s.calm || !leased || s.prof.PauseEvery == 0 || !s.chance(0.05) {
+		s.give(n, a, e, leased)
+		return
+	}
+	// The process stands still between the decision and the answer.
+	life, d := n.life, s.between(0, 1500)
+	n.paused = max(n.paused, s.now+d)
+	s.after(d, func() {
+		if n.life == life {
+			s.give(n, a, e, leased)
+		}
+	})
+}
+
+// failing reports whether an answer is no, and was made now: that of a repeat may
+// have been recorded long ago.
+func (s *Sim) failing(a *attempt, r subjects.Reply) bool {
+	return a.op.w.Verb != 0 && a.w.Attempt <= 1 && r.Status != subjects.StatusOK && r.Status < subjects.StatusTooLarge
+}
+
+// outdated reports whether something has committed that this node does not have.
+func (p *part) outdated() bool { return p.mem.misses(p.n.s.ledger[p.p].last()) != "" }
+
+// give hands an answer out, if the lease that it rests on still holds. What says
+// no is a read: it must have been right (R5), and be so until it leaves.
+func (s *Sim) give(n *node, a *attempt, e replica.Reply, leased bool) {
 	if e.Until != 0 && n.mono() >= e.Until {
 		e.Reply = subjects.Reply{Status: subjects.StatusRetry, Epoch: e.Reply.Epoch}
 	}
-	if e.Reply.Status == subjects.StatusOK && op.w.Verb != 0 {
+	switch p := n.parts[a.op.p]; {
+	case e.Reply.Status == subjects.StatusOK && a.op.w.Verb != 0:
 		s.checkAnswer(n, a, e.Reply)
+	case s.failing(a, e.Reply) && (s.prof.Confirm && a.stale || leased && p.outdated()):
+		s.fail("p%d: node %d answers #%d with %s, and has not all that had committed", p.p, n.id, a.op.id, e.Reply.Status)
+	case a.op.w.Verb == 0 && a.stale && e.Reply.Status <= subjects.StatusNotFound:
+		s.fail("p%d: node %d has its answer to #%d confirmed, which was overwritten when it was made", p.p, n.id, a.op.id)
 	}
 	s.reply(a, e.Reply)
 }

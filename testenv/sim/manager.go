@@ -118,6 +118,7 @@ func (m *manager) apply(c ring.Command) {
 		return
 	}
 	old := m.table
+	m.checkSeen(old, t, c)
 	m.table = t
 	m.tables = append(m.tables, t)
 	m.roster.Know(t, m.s.now+1)
@@ -134,6 +135,22 @@ func (m *manager) apply(c ring.Command) {
 		m.s.checkPartition(p, "the managers commit a configuration")
 	}
 	m.publish()
+}
+
+// checkSeen holds rule R13 apart from the table's own code: what a new process says
+// of its copies goes where they count as in sync.
+func (m *manager) checkSeen(old, now *ring.Table, cmd ring.Command) {
+	for _, s := range cmd.Seen {
+		if was, known := old.Node(s.ID); !known || was.Boot == s.Boot {
+			continue
+		}
+		m.s.note("managers have seen %s", s.Process())
+		for p, c := range now.Partitions {
+			if s.Unclean.Has(ring.Partition(p)) && c.HasISR(s.ID) && c.Epoch == old.Partitions[p].Epoch && !slices.Contains(c.Unclean, s.ID) {
+				m.s.fail("p%d: node %d said that its copy may lack something, and counts as clean in epoch %d", p, s.ID, c.Epoch)
+			}
+		}
+	}
 }
 
 // checkChange holds rule R1 apart from the table's own code, and of R7 and R13
@@ -154,16 +171,14 @@ func (m *manager) checkChange(p ring.Partition, t *ring.Table, now ring.Config, 
 		if !old.HasISR(id) && (!old.HasLearner(id) || c.By != old.Primary) {
 			m.s.fail("p%d: node %d is in sync at epoch %d, and was not certified", p, id, now.Epoch)
 		}
+		if n, _ := t.Node(id); !old.HasISR(id) && !slices.ContainsFunc(cmd.Seen, func(s ring.Sighting) bool { return s.ID == id }) && !slices.Contains(c.Joined, n.Process()) {
+			m.s.fail("p%d: node %d is in sync at epoch %d, and another process of it was certified: %v", p, id, now.Epoch, c.Joined)
+		}
 	}
 	if !old.HasISR(now.Primary.Store) {
 		m.s.fail("p%d: node %d leads epoch %d and was not in sync", p, now.Primary.Store, now.Epoch)
 	}
-	// A process that found its copy clean may be seen in the same command.
-	clean := slices.ContainsFunc(cmd.Seen, func(n ring.Sighting) bool {
-		was, _ := t.Node(n.ID)
-		return n.ID == now.Primary.Store && n.Boot != was.Boot && !n.Unclean.Has(p)
-	})
-	if slices.Contains(old.Unclean, now.Primary.Store) && !clean && !c.Loss {
+	if slices.Contains(old.Unclean, now.Primary.Store) && !c.Loss {
 		m.s.fail("p%d: node %d leads epoch %d and is not clean", p, now.Primary.Store, now.Epoch)
 	}
 }

@@ -82,9 +82,9 @@ var machineBreaks = []mutant{
 	{"a lease counts from its answer and lasts as long as its grant", "R6", "kumoserver/replica/lease.go",
 		`p.lease = max(p.lease, ev.Sent+min(r.o.Lease, ev.Length))`,
 		`p.lease = max(p.lease, ev.Now+r.o.Grant)`},
-	{"a replica that does not follow grants", "R6", "kumoserver/replica/lease.go",
+	{"a lease is given to anybody", "R6", "kumoserver/replica/lease.go",
 		`if r.lead != nil || ev.Epoch != r.promised || ev.From != r.leader || r.faulty || r.unclean {`,
-		`if r.lead != nil {`},
+		`if false {`},
 	{"a new primary does not ask its replicas", "R8", "kumoserver/replica/lead.go",
 		`if p.state == starting {
 			commit = 0`,

@@ -42,9 +42,7 @@ var otherBreaks = []mutant{
 		return "the new primary's copy is unclean"
 	}`, ``},
 	{"what a process says of its copies is forgotten", "R13", "subjects/ring/apply.go",
-		`case doubtful && c.HasISR(id) && !marked:`, `case doubtful && c.HasISR(id) && !marked && id == 0:`},
-	{"a doubt outlives its process", "R13", "subjects/ring/apply.go",
-		`case !doubtful && marked:`, `case !doubtful && marked && id == 0:`},
+		`if unclean.Has(Partition(p)) && c.HasISR(id) && `, `if unclean.Has(Partition(p)) && id == 0 && `},
 	{"a primary may be outside of the in-sync set", "R1", "subjects/ring/table.go",
 		`	if !c.HasISR(c.Primary.Store) {
 		return fmt.Errorf("primary %s is not in sync", c.Primary.Store)

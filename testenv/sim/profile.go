@@ -139,6 +139,15 @@ var profiles = []func(*Profile, *rand.Rand){
 	},
 	everything,
 	func(p *Profile, r *rand.Rand) {
+		p.Name = "late" // messages that outlive processes and their data
+		p.Slow, p.SlowMax, p.Dup = 0.3, 3000, 0.2
+		p.CrashEvery = 200 + r.Int64N(1000)
+		p.MoveEvery = 200 + r.Int64N(1000)
+		p.TrimEvery = 50 + r.Int64N(300)
+		p.Machine, p.Gone, p.Drop = 0.5, 0.1, 0.3
+		p.Flush = 0.02
+	},
+	func(p *Profile, r *rand.Rand) {
 		p.Name, p.Confirm = "confirm", true
 		p.Drift = pick(r, 0.1, 0.5, 0.9)
 		p.CutEvery = 150 + r.Int64N(800)

@@ -180,7 +180,7 @@ func (m *manager) rogue(t *ring.Table) ring.Change {
 		c.Joined = append(c.Joined, n.Process())
 	}
 	any := func() ring.NodeID { return t.Nodes[rng.IntN(len(t.Nodes))].ID }
-	switch rng.IntN(5) {
+	switch rng.IntN(7) {
 	case 0:
 		c.Epoch = ring.Epoch(rng.Int64N(int64(old.Epoch) + 2))
 	case 1:
@@ -199,6 +199,14 @@ func (m *manager) rogue(t *ring.Table) ring.Change {
 		c.Primary = n.Process()
 	case 4:
 		c.ISR = append([]ring.NodeID{}, old.Learners...)
+	case 5: // the primary leaves and leads
+		c.ISR = slices.DeleteFunc(c.ISR, func(id ring.NodeID) bool { return id == c.Primary.Store })
+	case 6: // a learner is certified and leads at once
+		if len(old.Learners) > 0 {
+			n, _ := t.Node(old.Learners[0])
+			c.Primary, c.By, c.Joined = n.Process(), old.Primary, []ring.Process{n.Process()}
+			c.ISR, c.Learners = append(c.ISR, n.ID), nil
+		}
 	}
 	return c
 }
