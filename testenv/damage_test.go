@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/etolabo/kumofs/subjects"
 	"github.com/etolabo/kumofs/subjects/ring"
 	"github.com/etolabo/kumofs/testenv"
 )
@@ -32,6 +33,9 @@ func TestDamagedFilesAreGivenBack(t *testing.T) {
 		load := c.Load()
 		load.GoesOn()
 		pid, boot := c.PID("server1"), bootOf(c, "server1")
+		c.Eventually("the data file holds what was filled in", func() bool {
+			return nodeOf(c, "server1").Load.Items >= filled/6
+		})
 		if !damage.running {
 			c.Kill("server1")
 			c.EventuallyState("server1", "down")
@@ -66,15 +70,17 @@ func TestDamagedFilesAreGivenBack(t *testing.T) {
 	}
 }
 
-// bootOf is the process that the status knows of a node.
-func bootOf(c *testenv.Cluster, name string) ring.BootID {
+// nodeOf is what the status knows of a node.
+func nodeOf(c *testenv.Cluster, name string) subjects.NodeStatus {
 	for _, n := range c.Status().Nodes {
 		if n.Addr == c.Addr(name) {
-			return n.Boot
+			return n
 		}
 	}
-	return 0
+	return subjects.NodeStatus{}
 }
+
+func bootOf(c *testenv.Cluster, name string) ring.BootID { return nodeOf(c, name).Boot }
 
 // flipLogTail changes one byte near the end of what the newest segment holds.
 func flipLogTail(dir string) error {

@@ -182,7 +182,7 @@ func (g *generator) packet() packet {
 		0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x09, 0x0c, 0x0d, 0x0e, 0x0f, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16,
 		0x19, 0x1a, 0x1b, 0x1c, 0x1d, 0x1e, 0x20, 0x21, 0x22, 0x23, 0x24, 0x30, 0xff,
 	}).Draw(g.t, "opcode")), key: g.key()}
-	p.cas = rapid.SampledFrom([]uint64{0, 0, 0, 1, ^uint64(0), ^uint64(0), smallest + 1}).Draw(g.t, "cas")
+	p.cas = rapid.SampledFrom([]uint64{0, 0, 0, ^uint64(0), ^uint64(0), smallest + 1}).Draw(g.t, "cas")
 	number := func(label string, of ...uint64) uint64 { return rapid.SampledFrom(of).Draw(g.t, label) }
 	seconds := func() []byte {
 		return binary.BigEndian.AppendUint32(nil, uint32(number("seconds", 0, 100, 1000, 40*24*60*60)))

@@ -18,9 +18,9 @@ var moreMachineBreaks = []mutant{
 	{"a range whose answer was lost is not sent again", "R10; hole 10", "kumoserver/replica/peer.go",
 		`if p.reading && r.now-p.rangeAt >= 5*r.o.Resend {`, `if p.reading && r.o.Resend < 0 {`},
 	{"a promise is told before it is on disk", "R2; hole 11", "kumoserver/replica/backup.go",
-		`	rep.Incomplete, rep.Cursor = r.incomplete, r.cursor
+		`	rep.Incomplete, rep.Cursor, rep.Try = r.incomplete, r.cursor, m.Try
 	r.send(m.From.Store, rep, true)`,
-		`	rep.Incomplete, rep.Cursor = r.incomplete, r.cursor
+		`	rep.Incomplete, rep.Cursor, rep.Try = r.incomplete, r.cursor, m.Try
 	r.send(m.From.Store, rep, false)`},
 	{"a replica that is silent is waited for", "R7; hole 12", "kumoserver/replica/peer.go",
 		`if p.waiting != 0 && r.now-p.waiting >= r.o.Silence || p.leaseWaits != 0 && r.now-p.leaseWaits >= r.o.Silence {`,
