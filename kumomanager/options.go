@@ -67,7 +67,7 @@ func Defaults() Options {
 		ReplaceDelay: 4 * time.Second,
 		LostAfter:    time.Minute,
 		FailAfter:    1500 * time.Millisecond,
-		MaxMoves:     16,
+		MaxMoves:     6,
 		Version:      "0.0.0",
 	}
 }
