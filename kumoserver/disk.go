@@ -111,7 +111,7 @@ func (s *Server) stuck() bool {
 		return was
 	}
 	if s.gauges.stuckAt.Swap(now) == 0 {
-		s.diskEvent(fmt.Sprintf("the disk hangs: a write has not returned for %s; nothing is acknowledged", stuckAfter))
+		s.diskEvent(fmt.Sprintf("the disk hangs: a write or sync has not returned for %s or longer; nothing is acknowledged", stuckAfter))
 	}
 	return true
 }

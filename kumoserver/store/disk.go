@@ -14,6 +14,7 @@ type disk struct {
 	write    func(f *os.File, b []byte, off int64) (int, error)
 	sync     func(f *os.File) error
 	allocate func(f *os.File, size int64) error
+	free     func(dir string) int64
 	lax      bool // nothing is synced: for tests in which only processes die
 }
 
@@ -55,6 +56,14 @@ func (d *disk) preallocate(f *os.File, size int64) error {
 		return d.allocate(f, size)
 	}
 	return preallocate(f, size)
+}
+
+// freeIn is how many bytes there is room for in a folder; a lot if nobody knows.
+func (d *disk) freeIn(dir string) int64 {
+	if d.free != nil {
+		return d.free(dir)
+	}
+	return freeBytes(dir)
 }
 
 func isNoSpace(err error) bool {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"math"
 	"os"
 	"syscall"
 )
@@ -42,4 +43,13 @@ func writtenUpTo(f *os.File, size int64) int64 {
 		}
 	}
 	return size
+}
+
+// freeBytes is what statfs says.
+func freeBytes(dir string) int64 {
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(dir, &st); err != nil {
+		return math.MaxInt64
+	}
+	return int64(st.Bavail) * st.Bsize
 }

@@ -47,14 +47,39 @@ func (s *Store) onFull(full bool) {
 	}
 }
 
-// retain is how many bytes of log are kept that bbolt reflects.
+// spareSegments is how many log segments must fit beside what is retained before
+// anything is retained again.
+const spareSegments = 4
+
+// retain is how many bytes of log are kept that bbolt reflects. Once the disk was
+// full it is none until there is room for them and more: else they would fill it
+// again, and the managers would take its leads away, and give them back, without
+// end.
 func (s *Store) retain() int64 {
-	if s.Full() {
+	switch {
+	case s.Full():
+		s.lean.Store(true)
+		return 0
+	case s.lean.Load() && s.opts.disk.freeIn(s.opts.Dir) < s.opts.RetainBytes+spareSegments*s.opts.SegmentBytes:
 		return 0
 	}
+	s.lean.Store(false)
 	return s.opts.RetainBytes
 }
 
-// Stalled is for how long a write or sync of the log has not returned; 0: none is
-// under way.
-func (s *Store) Stalled() time.Duration { return max(s.wal.writing.since(), s.wal.syncing.since()) }
+// What a sync may take before it counts as a stall: a disk under load takes
+// seconds at times, and where nobody waits for it that harms nobody.
+const (
+	slowSync     = time.Second
+	slowLazySync = 4 * time.Second
+)
+
+// Stalled is for how long a write of the log has not returned, or a sync beyond
+// what one may take; 0: none is under way.
+func (s *Store) Stalled() time.Duration {
+	slow := slowLazySync
+	if s.opts.Sync == SyncAlways {
+		slow = slowSync
+	}
+	return max(s.wal.writing.since(), s.wal.syncing.since()-slow)
+}

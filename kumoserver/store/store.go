@@ -37,8 +37,9 @@ type Store struct {
 	allMu sync.Mutex
 	all   []*part // by partition
 
-	lostBefore  bool   // a partition without a state is lost, not empty
-	recordsFrom uint64 // LSN before which the log belongs to a file set aside
+	lean        atomic.Bool // the disk was full, and has little room yet
+	lostBefore  bool        // a partition without a state is lost, not empty
+	recordsFrom uint64      // LSN before which the log belongs to a file set aside
 
 	backlog atomic.Int64
 
