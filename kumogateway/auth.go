@@ -87,11 +87,16 @@ func (p *passwords) look() {
 	}
 	p.looked = now
 	fi, err := os.Stat(p.path)
-	if err == nil && os.SameFile(fi, p.file) && fi.ModTime().Equal(p.file.ModTime()) && fi.Size() == p.file.Size() {
-		p.said = ""
+	switch same := err == nil && os.SameFile(fi, p.file); {
+	case same && (!fi.Mode().IsRegular() || fi.ModTime().Equal(p.file.ModTime()) && fi.Size() == p.file.Size()):
+		p.said = "" // what was given by a pipe is not given twice
 		return
+	case err == nil && !fi.Mode().IsRegular(): // to open a pipe would hold up every client until somebody writes
+		err = &AuthFileError{Path: p.path, Err: errors.New("not a regular file")}
+	default:
+		err = p.read()
 	}
-	if err := p.read(); err == nil {
+	if err == nil {
 		p.said = ""
 		p.log.Info("read the auth file again", "path", p.path, "users", len(p.users))
 	} else if p.said != err.Error() {

@@ -4,10 +4,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/etolabo/kumofs/kumogateway"
 )
@@ -135,6 +138,34 @@ func TestAuthFileChanges(t *testing.T) {
 	if !in("foo", "newer") {
 		t.Error("without the file nobody comes in")
 	}
+}
+
+// A pipe in the file's place, which nobody writes to, holds up nobody.
+func TestAuthFileBecomesPipe(t *testing.T) {
+	noLeaks(t)
+	_, servers := startNodes(t, 1)
+	path, users := withUsers(t, "foo:bar\n")
+	log := new(syncBuffer)
+	g := openGateway(t, servers, users, func(o *kumogateway.Options) { o.Log = slog.New(slog.NewTextHandler(log, nil)) })
+	pipe := path + ".pipe"
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// What waits for the pipe must not wait longer than the test.
+	t.Cleanup(func() {
+		if f, err := os.OpenFile(path, os.O_WRONLY|syscall.O_NONBLOCK, 0); err == nil {
+			f.Close()
+		}
+	})
+	if err := os.Rename(pipe, path); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the log names it", func() bool {
+		c := dial(t, g)
+		c.nc.SetDeadline(time.Now().Add(5 * time.Second))
+		c.do("set a 0 0 7\r\nfoo bar\r\n", "STORED\r\n")
+		return strings.Contains(log.String(), "not a regular file")
+	})
 }
 
 func TestWrongAuthFiles(t *testing.T) {
