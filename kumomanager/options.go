@@ -47,7 +47,9 @@ type Options struct {
 	// FailAfter is the silence after which a server is taken for dead where
 	// nothing proves it.
 	FailAfter time.Duration
-	// MaxMoves is how many copies may be under way to, and from, one server.
+	// MaxMoves is how many copies may be under way to, and from, one server: more
+	// take the disk and the processor from clients (docs/results/pauses.md), and
+	// gain little.
 	MaxMoves int
 	// RoutePort and HTTPPort; 0 is the port of Listen plus RouteOffset, HTTPOffset.
 	RoutePort int

@@ -12,10 +12,6 @@ import (
 // once; the next flush makes them durable in the same order.
 func (c *core) perform(p *part, e replica.Effect) {
 	var err error
-	switch e.(type) {
-	case replica.Promise, replica.Cut, replica.Reset, replica.Clean, replica.Adopt:
-		p.bound = true
-	}
 	switch e := e.(type) {
 	case replica.Append:
 		p.logged = true
@@ -44,14 +40,19 @@ func (c *core) perform(p *part, e replica.Effect) {
 			c.post(h)
 		}
 	case replica.Promise:
+		p.bound = true
 		c.store.Promise(p.id, e.Epoch)
 	case replica.Cut:
+		p.bound = true
 		err = c.store.Cut(p.id, e.Epoch, e.After)
 	case replica.Reset:
+		p.bound = true
 		err = c.store.Reset(p.id, e.Epoch, e.Base)
 	case replica.Clean:
+		p.bound = true
 		err = c.store.Clean(p.id)
 	case replica.Adopt:
+		p.bound = true
 		c.s.log.Warn("what this copy holds is declared to be all that there is", "partition", p.id)
 		err = c.store.Adopt(p.id)
 	case replica.Install:

@@ -52,9 +52,15 @@ func ParseUint(tok []byte) (uint64, bool) {
 // expiry times after 2038 into the past.
 func ParseInt(tok []byte) (int64, bool) {
 	v, negative, ok := magnitude(tok)
-	switch {
-	case !ok:
+	if !ok {
 		return 0, false
+	}
+	return Signed(v, negative)
+}
+
+// Signed is a magnitude with its sign, if 64 bits hold it.
+func Signed(v uint64, negative bool) (int64, bool) {
+	switch {
 	case negative && v <= 1<<63:
 		return -int64(v), true
 	case !negative && v < 1<<63:

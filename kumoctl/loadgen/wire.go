@@ -84,21 +84,29 @@ func (text) get(w *bufio.Writer, keys [][]byte) {
 }
 
 func (text) values(r *bufio.Reader, _ int) (hits int, err error) {
+	return records(r, "VALUE ", "END\r\n", false)
+}
+
+// records reads blocks, whose size is the last field of their line, until the
+// line that ends them; a single one ends by itself.
+func records(r *bufio.Reader, head, end string, single bool) (hits int, err error) {
 	for {
 		line, err := r.ReadSlice('\n')
 		switch {
 		case err != nil:
 			return hits, err
-		case string(line) == "END\r\n":
+		case string(line) == end:
 			return hits, nil
-		case !bytes.HasPrefix(line, []byte("VALUE ")):
+		case !bytes.HasPrefix(line, []byte(head)):
 			return hits, refusal(line)
 		}
 		line = bytes.TrimSpace(line)
 		if err := block(r, line[bytes.LastIndexByte(line, ' ')+1:]); err != nil {
 			return hits, err
 		}
-		hits++
+		if hits++; single {
+			return hits, nil
+		}
 	}
 }
 
@@ -133,23 +141,10 @@ func (meta) get(w *bufio.Writer, keys [][]byte) {
 }
 
 func (meta) values(r *bufio.Reader, n int) (hits int, err error) {
-	for {
-		line, err := r.ReadSlice('\n')
-		switch {
-		case err != nil:
-			return hits, err
-		case n == 1 && string(line) == "EN\r\n", n > 1 && string(line) == "MN\r\n":
-			return hits, nil
-		case !bytes.HasPrefix(line, []byte("VA ")):
-			return hits, refusal(line)
-		}
-		if err := block(r, bytes.TrimSpace(line[3:])); err != nil {
-			return hits, err
-		}
-		if hits++; n == 1 {
-			return hits, nil
-		}
+	if n == 1 {
+		return records(r, "VA ", "EN\r\n", true)
 	}
+	return records(r, "VA ", "MN\r\n", false)
 }
 
 // binaryWire is memcached's binary protocol.

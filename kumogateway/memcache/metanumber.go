@@ -1,5 +1,7 @@
 package memcache
 
+import "github.com/etolabo/kumofs/subjects"
+
 // Numbers of meta commands are stricter than those of the classic ones: digits
 // and nothing else.
 
@@ -14,15 +16,10 @@ func metaInt(tok []byte) (int64, bool) {
 		return 0, true
 	}
 	v, ok := metaUint(tok)
-	switch {
-	case !ok:
+	if !ok {
 		return 0, false
-	case negative && v <= 1<<63:
-		return -int64(v), true
-	case !negative && v < 1<<63:
-		return int64(v), true
 	}
-	return 0, false
+	return subjects.Signed(v, negative)
 }
 
 // metaUint parses a token, which has 22 digits at most.

@@ -29,6 +29,15 @@ listening() {
 	exit 1
 }
 
+# beside MEGABYTES starts a memcached with two threads on the port after the
+# cluster's, which ends with it. Sets $memcached.
+beside() {
+	memcached -u "$(id -un)" -l 127.0.0.1 -p $((port + 1)) -m "$1" -t 2 &
+	memcached=$!
+	trap 'kill $memcached $up 2>/dev/null; wait 2>/dev/null; rm -rf "$dir"' EXIT
+	listening $((port + 1))
+}
+
 # need NAME HINT fails if a program is not installed.
 need() {
 	command -v "$1" >/dev/null || { echo "$1 is not installed: $2"; exit 1; }

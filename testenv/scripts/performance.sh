@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Measures the rows of docs/performance.md, each a cluster beside memcached with
+# Measures the rows of speed, each a cluster beside memcached with
 # two threads, in turns, and prints a table: medians over the rounds. Values are
 # of 1 KiB. Usage: performance.sh KUMOCTL [SECONDS [ROUNDS]]
 set -euo pipefail
 . "$(cd "$(dirname "$0")" && pwd)/lib.sh"
-need nc "apt-get install netcat-openbsd"
 need memcached "apt-get install memcached"
+need pgrep "apt-get install procps"
 need jq "apt-get install jq"
 kumoctl=$(realpath "${1:-bin/kumoctl}")
 seconds=${2:-5}
@@ -15,13 +15,7 @@ rounds=${3:-3}
 with() {
 	cluster "$kumoctl" "$@"
 	pids=$(pgrep -d, -P "$up" || true)
-	memcached -u "$(id -un)" -l 127.0.0.1 -p $((port + 1)) -m 2048 -t 2 &
-	memcached=$!
-	trap 'kill $memcached $up 2>/dev/null; wait 2>/dev/null; rm -rf "$dir"' EXIT
-	until printf 'version\r\nquit\r\n' | nc -w 1 127.0.0.1 $((port + 1)) | grep -q VERSION; do
-		kill -0 $memcached
-		sleep 0.05
-	done
+	beside 2048
 }
 
 without() {
