@@ -248,6 +248,22 @@ func mustList(t *testing.T, q *Quorum) []*raft.SnapshotMeta {
 func TestEverythingTwice(t *testing.T) {
 	g := newGroup(t, 3)
 	g.hub.faults(0, 1, 0.5)
+	answers := make(map[wireHeader][2]int) // how often each wish for another leader was taken and refused
+	g.hub.tap = func(_, _ string, data []byte) bool {
+		h, body, err := decodeHeader(data)
+		var w wireTimeoutReply
+		if err != nil || !h.Reply || kind(h.Kind) != kindTimeout || decodeBody(body, &w) != nil {
+			return true
+		}
+		n := answers[h]
+		if w.Taken {
+			n[0]++
+		} else {
+			n[1]++
+		}
+		answers[h] = n
+		return true
+	}
 	for _, name := range g.names {
 		g.start(name, g.names...)
 	}
@@ -256,13 +272,26 @@ func TestEverythingTwice(t *testing.T) {
 		want = append(want, fmt.Sprint(i))
 		g.propose(want[i])
 	}
-	if err := g.leader().TransferLeadership(g.ctx(), ""); err != nil {
-		t.Error(err)
-	}
+	old := g.leader().opts.ID
+	g.eventually("another leads", func() bool {
+		if leader := g.leader(); leader.opts.ID == old {
+			if err := leader.TransferLeadership(g.ctx(), ""); err != nil {
+				t.Log(err) // its answer may come too late, as may a vote
+			}
+		}
+		return g.leader().opts.ID != old
+	})
 	g.propose("end")
 	g.agree(append(want, "end"))
 	if g.leader().Counters().Late == 0 {
 		t.Error("no late answers were seen")
+	}
+	g.hub.mu.Lock()
+	defer g.hub.mu.Unlock()
+	for h, n := range answers {
+		if n[0] > 0 && n[1] > 0 {
+			t.Errorf("the wish %d was taken, and its repeat refused", h.ID)
+		}
 	}
 }
 

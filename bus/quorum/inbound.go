@@ -32,6 +32,7 @@ type inbound struct {
 	beat  atomic.Pointer[func(raft.RPC)]
 	mu    sync.Mutex // guards ended against answering.Add
 	ended bool
+	asked wireHeader // the wish to stand for election that was taken last; its subject's goroutine alone uses it
 }
 
 func newInbound(t *transport) *inbound {
@@ -151,10 +152,14 @@ func (in *inbound) heartbeat(h wireHeader, req *raft.AppendEntriesRequest) bool 
 }
 
 // timeoutNow passes on the leader's wish that this voter stand for election, if it still is the leader: others vote for
-// such a candidate although they hear from a leader.
+// such a candidate although they hear from a leader. A wish that comes twice has been answered: a refusal of its repeat
+// could overtake that answer and call a transfer that succeeds a failure.
 func (in *inbound) timeoutNow(h wireHeader, w wireTimeout) {
 	v := in.raft()
 	if v == nil {
+		return
+	}
+	if h.From == in.asked.From && h.ID == in.asked.ID {
 		return
 	}
 	_, leader := v.LeaderWithID()
@@ -162,7 +167,9 @@ func (in *inbound) timeoutNow(h wireHeader, w wireTimeout) {
 		in.reply(h, wireTimeoutReply{}, nil)
 		return
 	}
-	in.ask(h, &raft.TimeoutNowRequest{RPCHeader: h.rpcHeader()}, nil)
+	if in.ask(h, &raft.TimeoutNowRequest{RPCHeader: h.rpcHeader()}, nil) {
+		in.asked = h
+	}
 }
 
 // ask queues a request for raft. The answer goes to then, or to the sender if that is nil. It says whether there was room.
