@@ -222,12 +222,18 @@ func (n *node) wake(d int64) {
 	})
 }
 
-// work is one turn of the process: everything that has come, then one flush.
+// work is one turn of the process: everything that has come, then one flush. It
+// goes on later if the process comes to a halt in the midst of it.
 func (n *node) work() {
 	inbox := n.inbox
 	n.inbox = nil
-	for _, x := range inbox {
+	for i, x := range inbox {
 		n.one(x)
+		if n.paused > n.s.now {
+			n.inbox = append(inbox[i+1:], n.inbox...)
+			n.wake(n.paused - n.s.now)
+			return
+		}
 	}
 	for _, p := range n.parts {
 		p.step(replica.Turn{})

@@ -41,6 +41,7 @@ type Profile struct {
 	Proof   float64 // that the end of a process is proved to another
 	Stale   float64 // that a ring which is delivered is an older one
 	Drift   float64 // by how much a clock may run fast or slow
+	Ghosts  float64 // that messages of a crashed process arrive after the next has begun
 	Expire  float64 // that a write gives its key an end
 	Flush   float64 // that a write empties its partition
 
@@ -140,7 +141,7 @@ var profiles = []func(*Profile, *rand.Rand){
 	everything,
 	func(p *Profile, r *rand.Rand) {
 		p.Name = "late" // messages that outlive processes and their data
-		p.Slow, p.SlowMax, p.Dup = 0.3, 3000, 0.2
+		p.Slow, p.SlowMax, p.Dup, p.Ghosts = 0.3, 3000, 0.2, 0.7
 		p.CrashEvery = 200 + r.Int64N(1000)
 		p.MoveEvery = 200 + r.Int64N(1000)
 		p.TrimEvery = 50 + r.Int64N(300)
@@ -184,7 +185,7 @@ func everything(p *Profile, r *rand.Rand) {
 	p.GatewayEvery = 1000 + r.Int64N(4000)
 	p.QuorumEvery = 1000 + r.Int64N(4000)
 	p.Machine, p.Gone, p.Drop = 0.15, 0.05, 0.3
-	p.Stale = 0.1
+	p.Stale, p.Ghosts = 0.1, pick(r, 0, 0.3)
 	p.Sync = pick(r, syncInterval, syncInterval, syncAlways, syncNever)
 	p.Late = r.IntN(2)
 }

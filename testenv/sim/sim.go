@@ -67,9 +67,10 @@ type Sim struct {
 	now      int64 // true time, which nobody knows
 	queue    events
 	order    int
-	nodes    []*node // by id; 0 is the managers' place in the network
-	cuts     [][]int // how many cuts are between two places, from and to
-	calm     bool    // after the trouble: nothing is lost, nobody crashes
+	nodes    []*node    // by id; 0 is the managers' place in the network
+	cuts     [][]int    // how many cuts are between two places, from and to
+	sent     [][]letter // what each place sent lately, with Ghosts
+	calm     bool       // after the trouble: nothing is lost, nobody crashes
 	mgr      *manager
 	gateways []*gateway
 	clients  []*client
@@ -122,7 +123,7 @@ func (s *Sim) begin() {
 	s.prof = draw(s.rng, s.o.Seed)
 	s.rep.Seed, s.rep.Profile = s.o.Seed, s.prof
 	n := s.prof.Nodes
-	s.cuts = make([][]int, n+1)
+	s.cuts, s.sent = make([][]int, n+1), make([][]letter, n+1)
 	for i := range s.cuts {
 		s.cuts[i] = make([]int, n+1)
 	}

@@ -12,6 +12,12 @@ func (s *Sim) send(from, to int, arrive func()) {
 	if s.cuts[from][to] > 0 || !s.calm && s.chance(s.prof.Loss) {
 		return
 	}
+	if s.prof.Ghosts > 0 && !s.calm {
+		if len(s.sent[from]) == ghostsMost {
+			s.sent[from] = append(s.sent[from][:0], s.sent[from][ghostsMost/2:]...)
+		}
+		s.sent[from] = append(s.sent[from], letter{to, s.now, arrive})
+	}
 	copies := 1
 	if !s.calm && s.chance(s.prof.Dup) {
 		copies = 2
@@ -93,7 +99,41 @@ func (s *Sim) crash(n *node, most int64) {
 		machine = false // more at once could lose what was acknowledged, and may
 	}
 	n.crash(machine)
-	s.after(s.between(20, most), n.start)
+	s.haunt(n, s.between(20, most))
+}
+
+// letter is something that was sent.
+type letter struct {
+	to     int
+	at     int64
+	arrive func()
+}
+
+// A message that arrives once more after its process has ended is so old at most,
+// and is one of the last so many.
+const (
+	ghostAge   = 400 * ms
+	ghostsMost = 256
+)
+
+// haunt begins a node's next process after a while. Some of the last words of the
+// process before arrive once more when this one has been heard.
+func (s *Sim) haunt(n *node, d int64) {
+	s.after(d, n.start)
+	words := s.sent[n.id]
+	s.sent[n.id] = nil
+	if !s.chance(s.prof.Ghosts) {
+		return
+	}
+	for _, w := range words {
+		if s.now-w.at <= ghostAge && s.chance(0.5) {
+			s.after(d+s.between(1, 300), func() {
+				if s.cuts[n.id][w.to] == 0 {
+					w.arrive()
+				}
+			})
+		}
+	}
 }
 
 // crashPair kills two copies of a partition, at once or one after the other, and
