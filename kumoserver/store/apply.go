@@ -315,6 +315,7 @@ func (a *applier) remove(data *bbolt.Bucket, n *snapshot, keys [][]byte) error {
 func (a *applier) settle(st step) {
 	n, p := st.snap, st.snap.part
 	n.next, n.cleared = st.to, st.cleared
+	a.s.cache.changed(p.id, n.keys[st.from:st.to], st.cleared > 0)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.items, p.stored = n.items, n.written

@@ -22,6 +22,7 @@ func Open(o Options) (_ *Store, err error) {
 	s := &Store{
 		opts: o, failed: make(chan error, 1), scratch: make([]byte, 0, 1024),
 		parts: make([]atomic.Pointer[part], ring.MaxPartitions),
+		cache: newCache(o.CacheBytes),
 	}
 	defer func() {
 		if err != nil {

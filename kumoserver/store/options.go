@@ -52,6 +52,9 @@ type Options struct {
 	// (an acknowledged entry cannot be refused); the caller compares Backlog with
 	// it and slows its clients down. 128 MiB.
 	MemtableBytes int64
+	// CacheBytes is what records may take in memory that are read often; 64 MiB;
+	// -1: none.
+	CacheBytes int64
 	// ApplyAfter is how long a committed value waits for company before it goes
 	// to bbolt, when memory is not short; 2 s.
 	ApplyAfter time.Duration
@@ -93,6 +96,7 @@ func (o Options) withDefaults() (Options, error) {
 	defaultTo(&o.SegmentBytes, 64<<20)
 	defaultTo(&o.RetainBytes, 256<<20)
 	defaultTo(&o.MemtableBytes, 128<<20)
+	defaultTo(&o.CacheBytes, 64<<20)
 	defaultTo(&o.ApplyAfter, 2*time.Second)
 	defaultTo(&o.ScrubRate, 2<<20)
 	defaultTo(&o.ScrubEvery, time.Hour)

@@ -38,15 +38,22 @@ func (s *Store) Get(id ring.Partition, key []byte) (rec subjects.Record, found b
 		}
 		return v.record(key), true, nil
 	}
+	if rec, ok := s.cache.get(id, key); ok {
+		return rec, true, nil
+	}
 	return s.getStored(id, key)
 }
 
 // getStored asks bbolt. (Apart from Get, whose results would escape to the heap
 // otherwise.)
 func (s *Store) getStored(id ring.Partition, key []byte) (rec subjects.Record, found bool, err error) {
+	round := s.cache.rounds.Load()
 	viewErr := s.view(func(c *bbolt.Cursor) error {
 		rec, found, err = seek(c, appendUserKey(make([]byte, 0, 3+subjects.MaxKey), id, key))
 		rec.Key, rec.Value = key, bytes.Clone(rec.Value)
+		if found {
+			s.cache.offer(id, &rec, round)
+		}
 		return nil
 	})
 	if viewErr != nil {
@@ -75,6 +82,7 @@ func (s *Store) GetMany(n int, at func(i int) (ring.Partition, []byte), out func
 		m.index = m.index[:0]
 		missedPool.Put(m)
 	}()
+	round := s.cache.rounds.Load()
 	for i := range n {
 		id, key := at(i)
 		p := s.part(id)
@@ -84,7 +92,11 @@ func (s *Store) GetMany(n int, at func(i int) (ring.Partition, []byte), out func
 		}
 		switch v, known := p.lookup(key); {
 		case !known:
-			m.index = append(m.index, i)
+			if rec, ok := s.cache.get(id, key); ok {
+				out(i, rec, true, nil)
+			} else {
+				m.index = append(m.index, i)
+			}
 		case v == nil || v.gone:
 			out(i, subjects.Record{}, false, nil)
 		default:
@@ -107,6 +119,9 @@ func (s *Store) GetMany(n int, at func(i int) (ring.Partition, []byte), out func
 				err = s.unreadable(id, key, err)
 			}
 			rec.Key = key
+			if found {
+				s.cache.offer(id, &rec, round)
+			}
 			out(i, rec, found, err)
 		}
 		return nil

@@ -24,6 +24,7 @@ type Store struct {
 	wal      *wal
 	prep     *preparer
 	applier  *applier
+	cache    *cache
 	scrubber *scrubber
 
 	idMu     sync.Mutex
