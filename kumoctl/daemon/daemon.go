@@ -48,9 +48,17 @@ func Command(role, use string) (*cobra.Command, error) {
 		return nil, err
 	}
 	cmd := &cobra.Command{
-		Use: use, Short: "Run a " + role + " of a kumofs cluster", Version: cli.Version(), Args: cobra.NoArgs,
+		Use: use, Short: "Run a " + role + " of a kumofs cluster",
+		Long:    "Run a " + role + " of a kumofs cluster. It runs on as many processors as it has work for, or on $GOMAXPROCS of them if that is set.",
+		Version: cli.Version(), Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return o.common().Serve(cmd, func(log *slog.Logger) (cli.Daemon, error) { return open(o, log, nil) })
+			return o.common().Serve(cmd, func(log *slog.Logger) (cli.Daemon, error) {
+				d, err := open(o, log, nil)
+				if err != nil {
+					return nil, err
+				}
+				return &adaptive{d, role}, nil
+			})
 		},
 	}
 	o.common().Flags(cmd.Flags())
