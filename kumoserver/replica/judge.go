@@ -26,13 +26,17 @@ func (r *Replica) propose(ev *Propose) {
 		l.prepare(r, ev.ID, &subjects.Entry{Kind: subjects.EntryFlush, Answer: subjects.StatusOK}, clock, w)
 		return
 	}
-	cur, found, open, err := r.newest(w.Key)
-	if err != nil {
-		if !blind(w) {
-			r.answer(ev.ID, r.unreadable())
-			return
+	var cur subjects.Record
+	var found, open bool
+	if !certain(w) {
+		var err error
+		if cur, found, open, err = r.newest(w.Key); err != nil {
+			if !mends(w) {
+				r.answer(ev.ID, r.unreadable())
+				return
+			}
+			found = true
 		}
-		found = true
 	}
 	expired := found && over(cur.Expiry, clock)
 	e := judge(w, cur, found && !expired, clock)
@@ -134,16 +138,14 @@ func (r *Replica) newest(key []byte) (rec subjects.Record, found, open bool, err
 	return rec, found, false, err
 }
 
-// blind reports whether the result of a write does not depend on the value that
-// there was, so that it mends a record that cannot be read.
-func blind(w *subjects.Write) bool {
-	switch w.Verb {
-	case subjects.VerbSet:
-		return w.Cas == 0
-	case subjects.VerbDelete:
-		return w.Cas == 0 && w.Options&(subjects.OptionStale|subjects.OptionEmpty) == 0
-	}
-	return false
+// certain reports whether a write has the same outcome whatever there was, so that
+// nobody need look.
+func certain(w *subjects.Write) bool { return w.Verb == subjects.VerbSet && w.Cas == 0 }
+
+// mends reports whether a write can take the place of a record that cannot be
+// read.
+func mends(w *subjects.Write) bool {
+	return w.Verb == subjects.VerbDelete && w.Cas == 0 && w.Options&(subjects.OptionStale|subjects.OptionEmpty) == 0
 }
 
 // unreadable is the answer where a stored record is damaged: another copy may

@@ -25,6 +25,7 @@ type applier struct {
 	bytes  int
 	steps  []step
 	key    []byte
+	vals   []byte // of the transaction that runs
 	lsn    uint64 // that bbolt says the log reached
 }
 
@@ -36,6 +37,8 @@ const (
 	calmBatch  = 256
 	urgency    = 8
 	batchBytes = 2 << 20
+	// valuesAtOnce is for how many bytes of values room is made at a time.
+	valuesAtOnce = 256 << 10
 )
 
 func newApplier(s *Store) *applier {
@@ -194,7 +197,7 @@ type step struct {
 // transact applies as much of the snapshots as one transaction should and
 // returns those that have not been finished.
 func (a *applier) transact(snaps []*snapshot, need uint64) ([]*snapshot, error) {
-	a.budget, a.bytes, a.steps = a.s.opts.batch, batchBytes, a.steps[:0]
+	a.budget, a.bytes, a.steps, a.vals = a.s.opts.batch, batchBytes, a.steps[:0], a.vals[:0]
 	if a.s.backlog.Load() > a.s.opts.MemtableBytes/2 {
 		a.budget *= urgency
 	}
@@ -263,7 +266,6 @@ func (a *applier) apply(data *bbolt.Bucket, n *snapshot) (step, error) {
 
 func (a *applier) put(data *bbolt.Bucket, n *snapshot, key string, v *value) error {
 	a.budget--
-	// bbolt keeps the value until the commit, so that it cannot be reused.
 	k := append(appendDataKey(a.key[:0], n.part.id, userSpace), key...)
 	a.key = k
 	had := data.Get(k) != nil
@@ -278,7 +280,18 @@ func (a *applier) put(data *bbolt.Bucket, n *snapshot, key string, v *value) err
 		n.items++
 	}
 	a.bytes -= len(v.data)
-	return data.Put(k, appendValue(make([]byte, 0, valueHead+len(v.data)), k, v))
+	return data.Put(k, appendValue(a.room(valueHead+len(v.data)), k, v))
+}
+
+// room returns an empty slice for so many bytes of a value. bbolt keeps values
+// until the transaction ends, and then needs them no more.
+func (a *applier) room(size int) []byte {
+	if cap(a.vals)-len(a.vals) < size {
+		a.vals = make([]byte, 0, max(size, valuesAtOnce))
+	}
+	at := len(a.vals)
+	a.vals = a.vals[:at+size]
+	return a.vals[at : at : at+size]
 }
 
 // clear removes a range, as far as the budget goes.
