@@ -5,10 +5,12 @@ import (
 	"net"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/etolabo/kumofs/kumogateway"
+	"github.com/etolabo/kumofs/subjects"
 )
 
 // A client that sends and never reads holds up nobody but itself, and not more
@@ -86,6 +88,69 @@ func TestManyClientsThatNeverRead(t *testing.T) {
 			t.Fatalf("%d bytes are held", n)
 		}
 	}
+}
+
+// Clients of small answers that ask for many large ones while a server is silent,
+// and then take none, get errors instead of what the memory would not hold.
+func TestSmallAnswersThenLargeOnes(t *testing.T) {
+	noLeaks(t)
+	nodes, servers := startNodes(t, 1)
+	const bound = 256 << 10
+	g := openGateway(t, servers, func(o *kumogateway.Options) {
+		o.MaxAnswers = bound
+		o.OpTimeout = 2 * time.Minute // a busy machine takes its time
+	})
+	good := dial(t, g)
+	value := strings.Repeat("v", 20_000)
+	good.do(fmt.Sprintf("set big 0 0 %d\r\n%s\r\n", len(value), value), "STORED\r\n")
+	held := func() (n int) {
+		fmt.Sscan(good.stats("")["answer_bytes_held"], &n)
+		return n
+	}
+	bad := dial(t, g)
+	// Small answers have it think that all are.
+	bad.do(strings.Repeat("get none\r\n", 200), strings.Repeat("END\r\n", 200))
+	begun, silent := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	nodes[0].misbehave(func(bool, string) *subjects.Status {
+		once.Do(func() { close(begun) })
+		<-silent
+		return nil
+	})
+	const asked = 300
+	bad.send("%s", strings.Repeat("get big\r\n", asked))
+	<-begun
+	underWay := func() (n int) {
+		conns := good.stats(" conns")
+		for _, i := range []string{"0", "1"} {
+			var open int
+			fmt.Sscan(conns[i+":outstanding"], &open)
+			n = max(n, open)
+		}
+		return n
+	}
+	eventually(t, "all requests are under way", func() bool { return underWay() == asked })
+	close(silent)
+	most := 0
+	eventually(t, "all is answered", func() bool { most = max(most, held()); return underWay() <= 1 })
+	if most > 2*bound+512<<10 {
+		t.Errorf("%d bytes are held, of a bound of %d", most, bound)
+	}
+	good.do("get big\r\n", fmt.Sprintf("VALUE big 0 %d\r\n%s\r\nEND\r\n", len(value), value))
+	values, errors := 0, 0
+	for range asked {
+		switch l := bad.line(); l {
+		case "SERVER_ERROR too many requests are waiting":
+			errors++
+		default:
+			values++
+			bad.expect(value + "\r\nEND\r\n")
+		}
+	}
+	if values == 0 || errors == 0 {
+		t.Errorf("%d values and %d errors", values, errors)
+	}
+	bad.do("get big\r\n", fmt.Sprintf("VALUE big 0 %d\r\n%s\r\nEND\r\n", len(value), value))
 }
 
 // Clients that send the half of a large value each do not fill the memory: those

@@ -35,7 +35,7 @@ type Options struct {
 	MaxOutstanding int // requests of one connection that wait for answers
 	MaxBuffered    int // bytes of one connection's answers and, again, requests
 	MaxHeld        int // bytes of all requests that wait for answers and, again, of those that are being read
-	MaxAnswers     int // bytes of all answers that clients have not taken, about; beyond, each gets one at a time
+	MaxAnswers     int // bytes of all answers that clients have not taken, about; beyond, each gets one at a time; beyond twice that, errors for what it asked before
 
 	Log     *slog.Logger
 	Version string // of the product, for stats and heartbeats

@@ -73,6 +73,19 @@ func (c *conn) room(size int) bool {
 // held, as are the next.
 func (c *conn) buffered() int { return len(c.out) + c.written + c.parked }
 
+// surplus tells whether a value that came is one too many. room went by the size
+// of answers before, so that a client of small ones may have asked for many large
+// ones while none came; if many clients do so and take nothing, errors take the
+// place of what the memory would not hold. Called with mu held.
+func (c *conn) surplus(o *op, a *memcache.Reply) bool {
+	switch o.req.Op {
+	case memcache.OpGet, memcache.OpGetAndTouch, memcache.OpFetch:
+	default:
+		return false
+	}
+	return len(a.Value) > 0 && c.buffered() > 0 && c.g.answers.Load() > 2*int64(c.g.o.MaxAnswers)
+}
+
 // countStep is how far a connection's part in the sum of all answers may be
 // from the truth, so that not every operation touches what all share.
 const countStep = 16 << 10
@@ -119,15 +132,20 @@ func (c *conn) finish(o *op, a *memcache.Reply) {
 	c.g.held.Add(-int64(o.size))
 	c.mu.Lock()
 	c.marks[mark(o.hash)]--
-	c.stats.count(&o.req, a)
-	size := len(a.Value)
-	if size > c.guess {
+	if size := len(a.Value); size > c.guess {
 		c.guess = size
 	} else {
 		c.guess -= (c.guess - size) / 8
 	}
+	if c.surplus(o, a) {
+		*a = memcache.Reply{Status: memcache.StatusBusy}
+		if o.write() { // the item was touched
+			a.Status = memcache.StatusOutcomeUnknown
+		}
+	}
+	c.stats.count(&o.req, a)
 	o.reply, o.done = *a, true
-	c.parked += size
+	c.parked += len(a.Value)
 	c.drain()
 	if len(c.out) > 0 && !c.writing && !c.broken && !c.partial() {
 		c.write()
