@@ -64,10 +64,10 @@ func TestClientThatNeverReads(t *testing.T) {
 func TestManyClientsThatNeverRead(t *testing.T) {
 	noLeaks(t)
 	_, servers := startNodes(t, 1)
-	const bound = 3 << 20
-	g := openGateway(t, servers, func(o *kumogateway.Options) { o.MaxAnswers, o.MaxBuffered = bound, 1<<20 })
+	const bound = 768 << 10
+	g := openGateway(t, servers, func(o *kumogateway.Options) { o.MaxAnswers, o.MaxBuffered = bound, 256<<10 })
 	good := dial(t, g)
-	value := strings.Repeat("v", 100_000)
+	value := strings.Repeat("v", 20_000)
 	good.do(fmt.Sprintf("set big 0 0 %d\r\n%s\r\n", len(value), value), "STORED\r\n")
 	held := func() (n int) {
 		fmt.Sscan(good.stats("")["answer_bytes_held"], &n)
@@ -75,7 +75,7 @@ func TestManyClientsThatNeverRead(t *testing.T) {
 	}
 	for range 20 {
 		bad := dial(t, g)
-		bad.send("%s", strings.Repeat("get big\r\n", 1000))
+		bad.send("%s", strings.Repeat("get big\r\n", 200))
 		bad.nc.(*net.TCPConn).SetReadBuffer(4 << 10)
 	}
 	eventually(t, "the bound is reached", func() bool { return held() > bound })
@@ -84,9 +84,35 @@ func TestManyClientsThatNeverRead(t *testing.T) {
 			good.do("get big\r\n", fmt.Sprintf("VALUE big 0 %d\r\n%s\r\nEND\r\n", len(value), value))
 		})
 		// Each may have had its share under way when the bound was reached.
-		if n := held(); n > bound+20<<20 {
+		if n := held(); n > bound+20*(256<<10) {
 			t.Fatalf("%d bytes are held", n)
 		}
+	}
+}
+
+// Clients that take nothing are ended: when they are idle for too long, and sooner
+// when their answers take more memory than they should. Others go on.
+func TestStalledClientsAreEnded(t *testing.T) {
+	for name, set := range map[string]func(*kumogateway.Options){
+		"idle":   func(o *kumogateway.Options) { o.IdleTimeout = 2 * time.Second },
+		"memory": func(o *kumogateway.Options) { o.MaxAnswers, o.StallTimeout = 256<<10, 100*time.Millisecond },
+	} {
+		t.Run(name, func(t *testing.T) {
+			noLeaks(t)
+			_, servers := startNodes(t, 1)
+			g := openGateway(t, servers, set)
+			good, bad := dial(t, g), dial(t, g)
+			value := strings.Repeat("v", 20_000)
+			good.do(fmt.Sprintf("set big 0 0 %d\r\n%s\r\n", len(value), value), "STORED\r\n")
+			bad.nc.(*net.TCPConn).SetReadBuffer(4 << 10)
+			bad.send("%s", strings.Repeat("get big\r\n", 1000))
+			kicks := func() string {
+				good.do("get big\r\n", fmt.Sprintf("VALUE big 0 %d\r\n%s\r\nEND\r\n", len(value), value))
+				return good.stats("")["idle_kicks"]
+			}
+			eventually(t, "the stalled client is ended", func() bool { return kicks() == "1" })
+			eventually(t, "its answers are given up", func() bool { return good.stats("")["answer_bytes_held"] == "0" })
+		})
 	}
 }
 

@@ -39,6 +39,9 @@ type conn struct {
 	writer  sync.WaitGroup
 	stats   counters
 
+	takenAt uint64    // stats.bytesWritten when the client took something last; see endStalled
+	tookAt  time.Time // when that was seen
+
 	idleAt uint64 // stats.bytesRead when it was last looked at; see trim
 
 	// These belong to whoever set writing; see try.

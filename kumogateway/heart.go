@@ -44,6 +44,7 @@ func (h *heart) run() {
 		if n%sumEvery == 0 {
 			s, _ := h.g.count()
 			load = subjects.Load{Get: s.get, Set: s.set, Delete: s.delete}
+			h.g.each((*conn).endStalled)
 		}
 		if n%trimEvery == 0 {
 			h.g.each((*conn).trim)

@@ -29,13 +29,14 @@ type Options struct {
 
 	OpTimeout    time.Duration // for how long an operation is repeated
 	CloseTimeout time.Duration // for how long Close lets operations end
-	IdleTimeout  time.Duration // after which a silent connection is closed; 0: never
+	IdleTimeout  time.Duration // after which a silent connection is closed, or one that takes no answers; 0: never
+	StallTimeout time.Duration // after which one that takes no answers is closed when these are more than MaxAnswers
 
 	MaxConnections int // further ones are told so and closed
 	MaxOutstanding int // requests of one connection that wait for answers
 	MaxBuffered    int // bytes of one connection's answers and, again, requests
 	MaxHeld        int // bytes of all requests that wait for answers and, again, of those that are being read
-	MaxAnswers     int // bytes of all answers that clients have not taken, about; beyond, each gets one at a time; beyond twice that, errors for what it asked before
+	MaxAnswers     int // bytes of all answers that clients have not taken, about; beyond, each gets one at a time; beyond twice that, errors for what it asked before; beyond four times that, errors
 
 	Log     *slog.Logger
 	Version string // of the product, for stats and heartbeats
@@ -51,6 +52,7 @@ func Defaults() Options {
 		MaxItemSize:    subjects.DefaultMaxItem,
 		OpTimeout:      10 * time.Second,
 		CloseTimeout:   5 * time.Second,
+		StallTimeout:   30 * time.Second,
 		MaxConnections: 4096,
 		MaxOutstanding: 1024,
 		MaxBuffered:    8 << 20,
@@ -80,7 +82,7 @@ func (o *Options) check() error {
 		return fmt.Errorf("key prefix of %d bytes leaves no room for keys of at most %d", len(o.KeyPrefix), subjects.MaxKey)
 	case o.MaxItemSize < 1 || o.MaxItemSize > subjects.MaxValue:
 		return fmt.Errorf("item size %d: want 1 to %d bytes", o.MaxItemSize, subjects.MaxValue)
-	case o.OpTimeout <= 0 || o.MaxConnections < 1 || o.MaxOutstanding < 1 || o.MaxBuffered < 1 || o.MaxHeld < 1 || o.MaxAnswers < 1:
+	case o.OpTimeout <= 0 || o.StallTimeout <= 0 || o.MaxConnections < 1 || o.MaxOutstanding < 1 || o.MaxBuffered < 1 || o.MaxHeld < 1 || o.MaxAnswers < 1:
 		return errors.New("time-outs and limits must be positive")
 	}
 	for i := 0; i < len(o.KeyPrefix); i++ {

@@ -3,6 +3,7 @@ package kumogateway
 import (
 	"errors"
 	"syscall"
+	"time"
 )
 
 // flush writes what is ready, if nobody does so already.
@@ -101,6 +102,25 @@ func (c *conn) writeRest(b []byte) {
 		c.written = len(b)
 		c.changed.Signal()
 		c.mu.Unlock()
+	}
+}
+
+// endStalled ends a connection whose client has taken nothing of its answers for
+// too long: for longer than a connection may be idle, or while all such answers
+// together take more memory than they should. It is called every second or so.
+func (c *conn) endStalled() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	if !c.writing || c.broken || c.stats.bytesWritten != c.takenAt {
+		c.takenAt, c.tookAt = c.stats.bytesWritten, now
+		return
+	}
+	o, stalled := &c.g.o, now.Sub(c.tookAt)
+	if o.IdleTimeout > 0 && stalled > o.IdleTimeout || stalled > o.StallTimeout && c.g.answers.Load() > int64(o.MaxAnswers) {
+		c.stats.idleKicks++
+		c.fail()
+		c.count()
 	}
 }
 

@@ -83,7 +83,8 @@ func (c *conn) surplus(o *op, a *memcache.Reply) bool {
 	default:
 		return false
 	}
-	return len(a.Value) > 0 && c.buffered() > 0 && c.g.answers.Load() > 2*int64(c.g.o.MaxAnswers)
+	held, bound := c.g.answers.Load(), int64(c.g.o.MaxAnswers)
+	return len(a.Value) > 0 && (held > 2*bound && c.buffered() > 0 || held > 4*bound)
 }
 
 // countStep is how far a connection's part in the sum of all answers may be
