@@ -18,26 +18,27 @@ type conn struct {
 	nc  net.Conn
 	raw syscall.RawConn
 
-	mu      sync.Mutex
-	changed sync.Cond // an answer came, output left, or the connection broke
-	waits   bool      // the reader waits for changed
-	ring    []*op     // a power of two
-	head    uint64
-	tail    uint64
-	free    []*op
-	marks   [64]uint16 // outstanding operations by their hash's upper bits
-	asked   int        // bytes of outstanding requests
-	parked  int        // bytes of answers that wait for their turn
-	guess   int        // bytes that the next answer may have
-	spoiled bool       // an error took the place of the rest of a list's answer
-	out     []byte     // answers that can leave
-	spare   []byte     // the buffer that out was before
-	written int        // bytes of out that are with the writer
-	counted int        // bytes of answers that the gateway's sum has of this connection
-	writing bool       // somebody writes
-	broken  bool       // nothing can be written any more
-	writer  sync.WaitGroup
-	stats   counters
+	mu         sync.Mutex
+	changed    sync.Cond // an answer came, output left, or the connection broke
+	waits      bool      // the reader waits for changed
+	ring       []*op     // a power of two
+	head       uint64
+	tail       uint64
+	free       []*op
+	spareBytes int        // of the buffers in free
+	marks      [64]uint16 // outstanding operations by their hash's upper bits
+	asked      int        // bytes of outstanding requests
+	parked     int        // bytes of answers that wait for their turn
+	guess      int        // bytes that the next answer may have
+	spoiled    bool       // an error took the place of the rest of a list's answer
+	out        []byte     // answers that can leave
+	spare      []byte     // the buffer that out was before
+	written    int        // bytes of out that are with the writer
+	counted    int        // bytes of answers that the gateway's sum has of this connection
+	writing    bool       // somebody writes
+	broken     bool       // nothing can be written any more
+	writer     sync.WaitGroup
+	stats      counters
 
 	takenAt uint64    // stats.bytesWritten when the client took something last; see endStalled
 	tookAt  time.Time // when that was seen
@@ -78,8 +79,11 @@ const (
 	// has at most keepRead bytes.
 	keepRead  = 256 << 10
 	keepFills = 64
-	// keepBody is the largest request in bytes whose buffer is used again.
-	keepBody = 16 << 10
+	// keepBody is the largest request in bytes whose buffer is used again, keepBodies
+	// what all of these may have, and keepOps how many operations are.
+	keepBody   = 16 << 10
+	keepBodies = 256 << 10
+	keepOps    = 256
 	// keepOut is the largest buffer of answers in bytes that is used again.
 	keepOut = 64 << 10
 	// flushFor is how long a client that ended its half may take for the rest.

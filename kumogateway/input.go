@@ -112,7 +112,7 @@ func (c *conn) trim() {
 	defer c.mu.Unlock()
 	read := c.stats.bytesRead
 	if read == c.idleAt && c.head == c.tail && !c.writing && len(c.out) == 0 {
-		c.out, c.spare, c.free = nil, nil, nil
+		c.out, c.spare, c.free, c.spareBytes = nil, nil, nil, 0
 		clear(c.ring)
 		if len(c.ring) > firstRing {
 			c.ring = make([]*op, firstRing)

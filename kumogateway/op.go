@@ -282,7 +282,8 @@ func (o *op) end(a memcache.Reply) {
 		o.r.numbers[o.part].release(o.n)
 		o.n = 0
 	}
-	o.owner.finish(o, &a)
+	o.reply = a // a pointer to a would have it allocated
+	o.owner.finish(o, &o.reply)
 }
 
 var statuses = map[subjects.Status]memcache.Status{

@@ -30,6 +30,7 @@ func (c *conn) reserve(r *memcache.Request, size int, keyed bool, hash uint64, v
 	if n := len(c.free); n > 0 {
 		o = c.free[n-1]
 		c.free = c.free[:n-1]
+		c.spareBytes -= cap(o.body)
 	} else {
 		o = &op{r: c.g.router, owner: c, try: new(attempt)}
 	}
@@ -207,12 +208,14 @@ func (c *conn) print(o *op) {
 
 // recycle makes an operation ready for another use. Called with mu held.
 func (c *conn) recycle(o *op) {
+	if len(c.free) == keepOps {
+		return
+	}
 	body := o.body
-	if cap(body) > keepBody {
+	if cap(body) > keepBody || c.spareBytes+cap(body) > keepBodies {
 		body = nil
 	}
 	*o = op{r: o.r, owner: c, try: o.try, meta: o.meta, body: body[:0]}
-	if len(c.free) < 64 {
-		c.free = append(c.free, o)
-	}
+	c.free = append(c.free, o)
+	c.spareBytes += cap(body)
 }
