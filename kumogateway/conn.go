@@ -84,8 +84,12 @@ const (
 	keepBody   = 16 << 10
 	keepBodies = 256 << 10
 	keepOps    = 256
-	// keepOut is the largest buffer of answers in bytes that is used again.
-	keepOut = 64 << 10
+	// listOut is how many bytes of a list's answers leave together.
+	listOut = 64 << 10
+	// keepOut is the largest buffer of answers in bytes that a connection keeps.
+	// Larger ones, of outBuffer, are all connections'.
+	keepOut   = 16 << 10
+	outBuffer = 2 * listOut
 	// flushFor is how long a client that ended its half may take for the rest.
 	flushFor = 30 * time.Second
 	// lingerFor is how long, and lingerBytes how many bytes, a connection that

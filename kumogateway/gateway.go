@@ -29,6 +29,7 @@ type Gateway struct {
 	listeners []net.Listener
 	started   time.Time
 	buffers   sync.Pool  // of *readBuf
+	outs      sync.Pool  // of *outBuf
 	passwords *passwords // nil: clients need not authenticate
 	strangers sometimes  // clients that speak something else
 
@@ -48,7 +49,10 @@ type Gateway struct {
 	load    loadCache
 }
 
-type readBuf [readBuffer]byte
+type (
+	readBuf [readBuffer]byte
+	outBuf  [outBuffer]byte
+)
 
 // Open starts a gateway. It does not wait for the ring: requests that come
 // before it wait, as they do through a fail-over; see Ready. An address that
@@ -62,6 +66,7 @@ func Open(o Options) (_ *Gateway, err error) {
 		conns: make(map[*conn]struct{}), ended: make(chan struct{}),
 	}
 	g.buffers.New = func() any { return new(readBuf) }
+	g.outs.New = func() any { return new(outBuf) }
 	defer func() {
 		if err != nil {
 			g.release()

@@ -37,7 +37,7 @@ func (c *conn) write() {
 		if n < len(b) {
 			c.count()
 			c.writer.Add(1)
-			go c.writeRest(b[n:])
+			go c.writeRest(b, n)
 			return
 		}
 		c.reuse(b)
@@ -77,11 +77,12 @@ func (c *conn) tryOn(fd uintptr) bool {
 	return true
 }
 
-// writeRest writes in a goroutine of its own until all output has left.
-func (c *conn) writeRest(b []byte) {
+// writeRest writes in a goroutine of its own until all output has left, of b what
+// is behind from.
+func (c *conn) writeRest(b []byte, from int) {
 	defer c.writer.Done()
 	for {
-		n, err := c.nc.Write(b)
+		n, err := c.nc.Write(b[from:])
 		c.mu.Lock()
 		c.stats.bytesWritten += uint64(n)
 		c.written = 0
@@ -97,7 +98,7 @@ func (c *conn) writeRest(b []byte) {
 			c.mu.Unlock()
 			return
 		}
-		b = c.out
+		b, from = c.out, 0
 		c.out, c.spare = c.spare[:0], nil
 		c.written = len(b)
 		c.changed.Signal()
@@ -133,9 +134,26 @@ func (c *conn) fail() {
 	c.nc.Close()
 }
 
-// reuse keeps a buffer for the next output. Called with mu held.
+// replyHead is about how many bytes an answer has beside its key and value.
+const replyHead = 64
+
+// widen makes room for so many bytes more of output, if they fit into a buffer that
+// all connections share. Called with mu held, as is reuse.
+func (c *conn) widen(more int) {
+	if size := len(c.out) + more; size <= cap(c.out) || size <= keepOut || size > outBuffer {
+		return
+	}
+	old := c.out
+	c.out = append(c.g.outs.Get().(*outBuf)[:0], old...)
+	c.reuse(old)
+}
+
+// reuse keeps a buffer for the next output.
 func (c *conn) reuse(b []byte) {
-	if cap(b) <= keepOut {
+	switch {
+	case cap(b) == outBuffer:
+		c.g.outs.Put((*outBuf)(b[:outBuffer]))
+	case cap(b) <= keepOut:
 		c.spare = b[:0]
 	}
 }

@@ -174,7 +174,7 @@ func (c *conn) underWay(f func(*op)) {
 // partial tells whether the next answer to come belongs to a list whose first
 // values are ready: they leave together. Called with mu held.
 func (c *conn) partial() bool {
-	return c.head < c.tail && len(c.out) < keepOut && c.at(c.head).req.Cont
+	return c.head < c.tail && len(c.out) < listOut && c.at(c.head).req.Cont
 }
 
 // drain prints the answers whose turn has come. Called with mu held.
@@ -203,6 +203,7 @@ func (c *conn) print(o *op) {
 	if o.nkey > 0 && !o.reply.Status.IsError() && o.req.ReturnsKey() {
 		o.req.Key = o.key()
 	}
+	c.widen(len(o.req.Key) + len(o.reply.Value) + replyHead)
 	c.out = memcache.Append(c.out, &o.req, &o.reply)
 }
 
