@@ -50,6 +50,7 @@ type Options struct {
 	Sync          store.SyncMode
 	SyncEvery     time.Duration
 	MemtableBytes int64
+	CacheBytes    int64
 	RetainBytes   int64
 	// ScrubRate is how many bytes a second are read to find damage that nobody
 	// meets, -1 for none; ScrubEvery is how long after a pass the next begins.

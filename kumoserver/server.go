@@ -86,7 +86,7 @@ func Open(o Options) (_ *Server, err error) {
 		return nil, err
 	}
 	s.store, err = store.Open(store.Options{
-		Dir: o.Dir, Sync: o.Sync, SyncEvery: o.SyncEvery, MemtableBytes: o.MemtableBytes,
+		Dir: o.Dir, Sync: o.Sync, SyncEvery: o.SyncEvery, MemtableBytes: o.MemtableBytes, CacheBytes: o.CacheBytes,
 		RetainBytes: o.RetainBytes, Grant: time.Duration(o.Replica.Grant), OSBoot: osBoot(), Log: s.log,
 		ScrubRate: o.ScrubRate, ScrubEvery: o.ScrubEvery, OnDamage: s.onDamage,
 	})

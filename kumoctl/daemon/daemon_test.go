@@ -19,7 +19,7 @@ func TestWrongUsage(t *testing.T) {
 		"manager -l localhost --cluster a.b", "manager -l localhost -p a,b,c,d,e,f,g", "manager -l localhost --fail-after 0.1",
 		"server --nonsense", "server -Z", "server word", "server -m localhost -s d", "server -l localhost -s d",
 		"server -l localhost -m localhost", "server -l localhost -m localhost -s d -L 70000",
-		"server -l localhost -m localhost -s d --sync sometimes",
+		"server -l localhost -m localhost -s d --sync sometimes", "server -l localhost -m localhost -s d --memory 8",
 		"server -l localhost -m localhost -s d --max-item-size 99999999", "server -l localhost -m localhost -s d --lease 0.01",
 		"gateway", "gateway --nonsense", "gateway -Z", "gateway word", "gateway -m localhost -t x:y", "gateway -m localhost -t 99999",
 		"gateway -m localhost --max-item-size 0", "gateway -m localhost --key-prefix a\tb", "gateway -m localhost --op-timeout -1",

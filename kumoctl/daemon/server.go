@@ -26,7 +26,15 @@ type serverOptions struct {
 	clients              clientOptions
 	sync, failover, read string
 	scrub                int // KiB a second
+	memory               int // MiB
 }
+
+// Bounds of --memory, in MiB. With less than the least, a few large values would fill
+// it.
+const (
+	leastMemory = 24
+	mostMemory  = 1 << 20
+)
 
 func (o *serverOptions) common() *cli.Common { return &o.Common }
 
@@ -45,6 +53,7 @@ func (o *serverOptions) flags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.sync, "sync", o.sync, "when writes are flushed to disk: interval, always or none")
 	cli.SecondsVarP(fs, &o.SyncEvery, "sync-every", "", "with --sync interval: how often")
 	fs.IntVar(&o.scrub, "scrub-rate", 2048, "KiB a second that are read to find damage on the disk that nobody meets; 0 for none")
+	fs.IntVar(&o.memory, "memory", 192, "MiB for values: two thirds for those that wait for the data file, beyond which writers are slowed down, and the rest for those that are read often")
 	o.ScrubEvery = time.Hour
 	cli.SecondsVarP(fs, &o.ScrubEvery, "scrub-every", "", "how long after one such look at everything the next begins")
 	fs.StringVar(&o.Zone, "zone", "", "zone of this server; copies are kept in different ones")
@@ -88,6 +97,11 @@ func (o *serverOptions) open(log *slog.Logger, hub *bus.Hub) (cli.Daemon, error)
 	if o.ScrubRate = int64(o.scrub) << 10; o.scrub == 0 {
 		o.ScrubRate = -1
 	}
+	if o.memory < leastMemory || o.memory > mostMemory {
+		return nil, cli.Usagef("--memory %d: want %d to %d (MiB)", o.memory, leastMemory, mostMemory)
+	}
+	o.CacheBytes = int64(o.memory) << 20 / 3
+	o.MemtableBytes = 2 * o.CacheBytes
 	o.Options.Cluster = subjects.Cluster(o.Common.Cluster)
 	o.Options.Version = cli.Version()
 	o.Options.Log, o.Options.Hub = log, hub

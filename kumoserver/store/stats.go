@@ -10,24 +10,27 @@ import (
 
 // Stats is how a store does.
 type Stats struct {
-	Items    int64 // user keys in bbolt; what waits in memory is not counted
-	Waiting  int64 // keys in memory, new, overwritten or deleted
-	Backlog  int64 // bytes that they and the entries behind them take
-	Bound    int64 // Options.MemtableBytes
-	Entries  int64 // entries that bbolt does not hold yet
-	DataFile int64 // bytes of the bbolt file
-	Log      int64 // bytes of log that is kept
-	Segments int   // that it is in
-	Syncs    uint64
-	SyncMean time.Duration
-	SyncMax  time.Duration
-	Full     bool // the disk is
-	Unclean  int  // copies that may lack what was acknowledged
+	Items       int64 // user keys in bbolt; what waits in memory is not counted
+	Waiting     int64 // keys in memory, new, overwritten or deleted
+	Backlog     int64 // bytes that they and the entries behind them take
+	Bound       int64 // Options.MemtableBytes
+	Entries     int64 // entries that bbolt does not hold yet
+	Cached      int   // records that are kept because they are read often
+	CachedBytes int   // bytes that they take
+	DataFile    int64 // bytes of the bbolt file
+	Log         int64 // bytes of log that is kept
+	Segments    int   // that it is in
+	Syncs       uint64
+	SyncMean    time.Duration
+	SyncMax     time.Duration
+	Full        bool // the disk is
+	Unclean     int  // copies that may lack what was acknowledged
 }
 
 // Stats returns how the store does now.
 func (s *Store) Stats() Stats {
 	st := Stats{Backlog: s.Backlog(), Bound: s.opts.MemtableBytes, Full: s.Full(), Unclean: len(s.Unclean())}
+	st.Cached, st.CachedBytes = s.cache.size()
 	for _, p := range s.snapshotParts() {
 		p.mu.RLock()
 		st.Items += p.items
