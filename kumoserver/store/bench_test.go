@@ -126,8 +126,17 @@ func BenchmarkGet(b *testing.B) {
 	b.Run("memtable/32", many)
 	s.applier.kickNow()
 	eventually(b, "applied", applied(s))
+	s.cache = newCache(-1)
 	b.Run("bbolt", get)
 	b.Run("bbolt/32", many)
+	s.cache = newCache(64 << 20)
+	for range 2 {
+		for k := range n {
+			s.Get(ring.Partition(k%benchPartitions), keys[k])
+		}
+	}
+	b.Run("cache", get)
+	b.Run("cache/32", many)
 }
 
 // BenchmarkOpen reads a log of 64 MiB.
