@@ -132,7 +132,11 @@ func (g *generator) meta() (on, line string) {
 		with("N", func() string { return g.pick("vivify", "0", "100") })
 		touch("behind")
 		with("J", func() string { return g.pick("initial", "0", "13", "18446744073709551615") })
-		with("D", func() string { return g.pick("delta", "0", "5", "1000", "18446744073709551615") })
+		if slices.ContainsFunc(flags, func(f string) bool { return f[0] == 'T' }) {
+			flags = append(flags, "D0") // memcached forgets T when the number gets longer
+		} else {
+			with("D", func() string { return g.pick("delta", "0", "5", "1000", "18446744073709551615") })
+		}
 		with("M", func() string { return g.pick("mode", "I", "D", "+", "-", "x") })
 		add("t c v k Oxyz")
 		if g.new {

@@ -130,7 +130,8 @@ const (
 	largest  = 1<<50 + 100
 )
 
-// plain hides tokens that the server made, and rounds times.
+// plain hides tokens that the server made, and rounds times: a second may pass, or
+// begin a little later for one of the two.
 func (s *side) plain(key, line string) string {
 	hide := func(digits string) string {
 		n, _ := strconv.ParseUint(digits, 10, 64)
@@ -149,7 +150,7 @@ func (s *side) plain(key, line string) string {
 	line = metaTTL.ReplaceAllStringFunc(line, func(f string) string {
 		m := metaTTL.FindStringSubmatch(f)
 		n, _ := strconv.Atoi(m[2])
-		return fmt.Sprintf(" %s%d", m[1], (n+49)/50*50)
+		return fmt.Sprintf(" %s%d", m[1], (n+25)/50*50)
 	})
 	return debugLine.ReplaceAllString(line, "")
 }
