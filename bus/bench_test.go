@@ -34,7 +34,7 @@ func (p *looper) Done(_ []byte, err error) {
 
 // cpu is the time that this process has had on the processors. It is what to
 // compare by on a machine that others use too.
-func cpu(b *testing.B) time.Duration {
+func cpu(b testing.TB) time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
 		b.Fatal(err)

@@ -126,7 +126,7 @@ func (s *seat) publish(now time.Time) (wait time.Duration) {
 	u := t.Diff(s.published)
 	data, err := json.Marshal(u)
 	if err == nil && len(data) > maxUpdate {
-		u.Changed, u.Next = nil, 1
+		u.Changed, u.Next, u.Head.Nodes = nil, 1, nil
 		data, err = json.Marshal(u)
 	}
 	if err == nil {

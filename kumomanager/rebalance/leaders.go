@@ -1,6 +1,10 @@
 package rebalance
 
-import "github.com/etolabo/kumofs/subjects/ring"
+import (
+	"slices"
+
+	"github.com/etolabo/kumofs/subjects/ring"
+)
 
 // lead chooses a leader for each partition among its servers: the current one
 // where that is even enough.
@@ -28,25 +32,27 @@ func (p *planner) lead(current Placement) {
 		p.leader[i] = best
 		leads[best]++
 	}
+	led := make([][]int, n)
+	for i, s := range p.leader {
+		led[s] = append(led[s], i)
+	}
 	low := len(p.parts) / n
 	high := (len(p.parts) + n - 1) / n
-	for p.augment(leads, func(s int) bool { return leads[s] > high }, func(s int) bool { return leads[s] < high }) {
+	for p.augment(led, leads, func(s int) bool { return leads[s] > high }, func(s int) bool { return leads[s] < high }) {
 	}
-	for p.augment(leads, func(s int) bool { return leads[s] > low }, func(s int) bool { return leads[s] < low }) {
+	for p.augment(led, leads, func(s int) bool { return leads[s] > low }, func(s int) bool { return leads[s] < low }) {
 	}
 }
 
 // augment moves one lead along a shortest path from a server that has too many
 // to one that has too few: each server on the path gives one partition to the
-// next, which holds it too. It reports whether there was such a path.
-func (p *planner) augment(leads []int, over, under func(int) bool) bool {
+// next, which holds it too. led lists what each server leads, in order; it is kept
+// between calls, of which a large table with unequal zones takes thousands. It
+// reports whether there was such a path.
+func (p *planner) augment(led [][]int, leads []int, over, under func(int) bool) bool {
 	from := make([]int, len(leads)) // the partition through which a server was reached
 	for s := range from {
 		from[s] = -1
-	}
-	led := make([][]int, len(leads))
-	for i, s := range p.leader {
-		led[s] = append(led[s], i)
 	}
 	var queue []int
 	seen := make([]bool, len(leads))
@@ -67,7 +73,7 @@ func (p *planner) augment(leads []int, over, under func(int) bool) bool {
 				seen[to] = true
 				from[to] = part
 				if under(to) {
-					p.shift(leads, from, to)
+					p.shift(led, leads, from, to)
 					return true
 				}
 				queue = append(queue, to)
@@ -78,12 +84,16 @@ func (p *planner) augment(leads []int, over, under func(int) bool) bool {
 }
 
 // shift hands the leads along the path that ends at to.
-func (p *planner) shift(leads, from []int, to int) {
+func (p *planner) shift(led [][]int, leads, from []int, to int) {
 	leads[to]++
 	for from[to] >= 0 {
 		part := from[to]
 		giver := p.leader[part]
 		p.leader[part] = to
+		i, _ := slices.BinarySearch(led[giver], part)
+		led[giver] = slices.Delete(led[giver], i, i+1)
+		i, _ = slices.BinarySearch(led[to], part)
+		led[to] = slices.Insert(led[to], i, part)
 		to = giver
 	}
 	leads[to]--

@@ -231,15 +231,23 @@ func (p *planner) fill() {
 
 // fits compares two servers as places for a copy; negative prefers a. Equal
 // ones are told apart by a hash, so that a server shares its partitions with
-// many others and its loss is borne by all.
+// many others and its loss is borne by all. The first placement of a large
+// cluster calls this fifty million times: what decides most often comes first.
 func (p *planner) fits(part, a, b int) int {
 	room := func(s int) int { return p.quota[s] - p.load[s] }
-	return cmp.Or(
-		-cmp.Compare(min(room(a), 1), min(room(b), 1)),
-		cmp.Compare(p.clash(part, a, -1), p.clash(part, b, -1)),
-		-cmp.Compare(p.keeps(part, a), p.keeps(part, b)),
-		-cmp.Compare(room(a), room(b)),
-		cmp.Compare(p.mix(part, a), p.mix(part, b)))
+	if c := -cmp.Compare(min(room(a), 1), min(room(b), 1)); c != 0 {
+		return c
+	}
+	if c := cmp.Compare(p.clash(part, a, -1), p.clash(part, b, -1)); c != 0 {
+		return c
+	}
+	if c := -cmp.Compare(p.keeps(part, a), p.keeps(part, b)); c != 0 {
+		return c
+	}
+	if c := -cmp.Compare(room(a), room(b)); c != 0 {
+		return c
+	}
+	return cmp.Compare(p.mix(part, a), p.mix(part, b))
 }
 
 // mix is the finalizer of SplitMix64 over partition and node.

@@ -230,23 +230,3 @@ func TestPlanWithoutServers(t *testing.T) {
 		}
 	}
 }
-
-func BenchmarkPlan(b *testing.B) {
-	var servers []Server
-	for i := range 1001 {
-		servers = append(servers, Server{mint(i), fmt.Sprint(i % 7)})
-	}
-	placed := Plan(servers[:1000], 3, make(Placement, 1<<14), nil)
-	for name, run := range map[string]func(){
-		"fresh": func() { Plan(servers[:1000], 3, make(Placement, 1<<14), nil) },
-		"join":  func() { Plan(servers, 3, placed, nil) },
-		"leave": func() { Plan(servers[1:1000], 3, placed, nil) },
-		"half":  func() { Plan(servers[:500], 3, placed, nil) },
-	} {
-		b.Run(name, func(b *testing.B) {
-			for b.Loop() {
-				run()
-			}
-		})
-	}
-}

@@ -677,25 +677,3 @@ func TestDisksThatHangTogether(t *testing.T) {
 	}
 	isr(p)
 }
-
-func BenchmarkReconcile(b *testing.B) {
-	table := &ring.Table{Replicas: 3, Partitions: make([]ring.Config, 1<<14)}
-	nodes := map[ring.NodeID]Status{}
-	var servers []Server
-	for i := range 100 {
-		id := ring.NodeID(i + 1)
-		table.Nodes = append(table.Nodes, ring.Node{ID: id, Boot: 1, Up: true})
-		nodes[id] = Status{State: Up, Boot: 1}
-		servers = append(servers, Server{ID: id})
-	}
-	for i, target := range Plan(servers, 3, make(Placement, 1<<14), nil) {
-		table.Partitions[i] = ring.Config{Epoch: 1, Primary: ring.Process{Store: target[0], Boot: 1}, ISR: target, Target: target}
-	}
-	nodes[7] = Status{State: Down, Boot: 1}
-	b.ReportAllocs()
-	for b.Loop() {
-		if out := Reconcile(View{Table: table, Nodes: nodes, Learners: 8, Shifts: 8}); len(out.Changes) < 300 {
-			b.Fatal(len(out.Changes))
-		}
-	}
-}

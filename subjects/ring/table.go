@@ -174,11 +174,14 @@ func (c Config) Check() error {
 // Update carries a table's change from one revision to a later one, or the
 // whole of it (Base 0). Partitions lists only what changed.
 type Update struct {
-	Base     uint64            `json:"base"`
-	Revision uint64            `json:"revision"`
-	Head     Table             `json:"head"` // everything but Partitions
-	Size     int               `json:"size"`
-	Changed  []PartitionConfig `json:"changed"`
+	Base     uint64 `json:"base"`
+	Revision uint64 `json:"revision"`
+	Head     Table  `json:"head"` // everything but Partitions
+	// SameNodes: the nodes are those of Base, and Head has none. Of 1,000 nodes the
+	// list takes 175 KB, and most changes are of a single partition.
+	SameNodes bool              `json:"same_nodes,omitempty"`
+	Size      int               `json:"size"`
+	Changed   []PartitionConfig `json:"changed"`
 	// Next is the first partition that did not fit; 0 when all is here. The
 	// rest is asked for with ring.get from Next on.
 	Next int `json:"next,omitempty"`
@@ -196,6 +199,9 @@ func (t *Table) Diff(base *Table) Update {
 	u.Head.Partitions = nil
 	if base != nil && len(base.Partitions) == len(t.Partitions) && base.ClusterID == t.ClusterID {
 		u.Base = base.Revision
+		if u.SameNodes = slices.Equal(t.Nodes, base.Nodes); u.SameNodes {
+			u.Head.Nodes = nil
+		}
 	} else {
 		base = nil
 	}
@@ -203,6 +209,24 @@ func (t *Table) Diff(base *Table) Update {
 		if base == nil || !equal(c, base.Partitions[i]) {
 			u.Changed = append(u.Changed, PartitionConfig{Partition(i), c})
 		}
+	}
+	return u
+}
+
+// Page returns at most n partitions from one on, as part of the whole table. The
+// nodes come with the first.
+func (t *Table) Page(from, n int) Update {
+	u := Update{Revision: t.Revision, Head: *t, Size: len(t.Partitions), Changed: []PartitionConfig{}}
+	u.Head.Partitions = nil
+	if from > 0 {
+		u.Head.Nodes = nil
+	}
+	to := min(from+n, len(t.Partitions))
+	for i := from; i < to; i++ {
+		u.Changed = append(u.Changed, PartitionConfig{Partition(i), t.Partitions[i]})
+	}
+	if to < len(t.Partitions) {
+		u.Next = to
 	}
 	return u
 }
@@ -224,7 +248,13 @@ func (t *Table) Merge(u Update) (_ *Table, ok bool) {
 	if u.Base != 0 && (t == nil || t.Revision != u.Base || len(t.Partitions) != u.Size) {
 		return t, false
 	}
+	if u.SameNodes && u.Base == 0 {
+		return t, false
+	}
 	n := u.Head
+	if u.SameNodes {
+		n.Nodes = t.Nodes
+	}
 	n.Revision = u.Revision
 	n.Partitions = make([]Config, u.Size)
 	if u.Base != 0 {

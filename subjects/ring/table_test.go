@@ -59,10 +59,12 @@ func TestMergeRefuses(t *testing.T) {
 	foreign.Head.ClusterID = 8
 	part := b.Diff(nil)
 	part.Next = 3
+	nobody := b.Diff(nil)
+	nobody.SameNodes = true
 	short := b.Diff(nil)
 	short.Changed = short.Changed[1:]
 	for name, u := range map[string]Update{
-		"missed one": c.Diff(b), "another cluster": foreign, "a part": part, "not all": short, "absurd size": {Revision: 99, Head: Table{ClusterID: 9}, Size: 1 << 30},
+		"missed one": c.Diff(b), "another cluster": foreign, "a part": part, "nodes of no table": nobody, "not all": short, "absurd size": {Revision: 99, Head: Table{ClusterID: 9}, Size: 1 << 30},
 	} {
 		if got, ok := a.Merge(u); ok || got != a {
 			t.Errorf("%s: was taken", name)

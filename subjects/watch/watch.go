@@ -57,7 +57,9 @@ const (
 	// a rule: nobody knows the way yet.
 	firstTimeout = 100 * time.Millisecond
 	askSpacing   = 20 * time.Millisecond // between two questions, however many want one
-	maxPages     = 64
+	maxPages     = 256
+	// A page that is larger is made smaller. It is half of what the bus carries.
+	maxPageBytes = 512 << 10
 )
 
 // Start begins to watch. Close ends it.
@@ -257,24 +259,30 @@ func (w *Watcher) page(ctx context.Context, subject string, req subjects.RingGet
 }
 
 // Answer makes the answer to a RingGet from a table, which may be nil: at most
-// perPage partitions from req.From on.
+// perPage partitions from req.From on, fewer if they are large.
 func Answer(t *ring.Table, req []byte, perPage int) []byte {
 	var q subjects.RingGet
-	var rep subjects.RingReply
 	if len(req) > 0 && json.Unmarshal(req, &q) != nil {
-		rep.Error = subjects.ToWire(subjects.ErrBadRequest)
-	} else if t == nil || t.Size() == 0 {
-		rep.Error = subjects.ToWire(subjects.ErrNoCluster)
-	} else if q.Have < t.Revision || q.From > 0 {
-		u := t.Diff(nil)
-		from := min(max(q.From, 0), len(u.Changed))
-		to := min(from+perPage, len(u.Changed))
-		if to < len(u.Changed) {
-			u.Next = to
-		}
-		u.Changed = u.Changed[from:to]
-		rep.Update = &u
+		return encode(subjects.RingReply{Error: subjects.ToWire(subjects.ErrBadRequest)})
 	}
+	if t.Size() == 0 {
+		return encode(subjects.RingReply{Error: subjects.ToWire(subjects.ErrNoCluster)})
+	}
+	if q.Have >= t.Revision && q.From <= 0 {
+		return encode(subjects.RingReply{})
+	}
+	from := min(max(q.From, 0), t.Size())
+	for {
+		u := t.Page(from, perPage)
+		data := encode(subjects.RingReply{Update: &u})
+		if len(data) <= maxPageBytes || perPage <= 1 {
+			return data
+		}
+		perPage /= 2
+	}
+}
+
+func encode(rep subjects.RingReply) []byte {
 	data, err := json.Marshal(rep)
 	if err != nil {
 		data = []byte(`{"error":{"code":"internal","message":"the table does not encode"}}`)

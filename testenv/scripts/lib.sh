@@ -6,6 +6,7 @@ cluster() {
 	shift
 	port=${PORT:-11411}
 	dir=$(mktemp -d)
+	: >"$dir/up.log"
 	"$kumoctl" up --dir "$dir/data" --port "$port" "$@" 2>"$dir/up.log" &
 	up=$!
 	trap 'kill $up 2>/dev/null; wait $up 2>/dev/null; rm -rf "$dir"' EXIT
