@@ -17,9 +17,8 @@ import (
 // How the embedded servers behave.
 const (
 	// A route that was cut without a word is noticed after three intervals;
-	// NATS's own default takes 84 s. Shorter ones take members that wait for a
-	// processor for cut; they dial each other anew and wait the more.
-	routePingInterval = 400 * time.Millisecond
+	// NATS's own default takes 84 s.
+	routePingInterval = 250 * time.Millisecond
 	maxPingsOut       = 2
 	// A client that vanished holds its subscriptions for three intervals.
 	clientPingInterval = 5 * time.Second
