@@ -12,7 +12,7 @@ import (
 	"github.com/etolabo/kumofs/bus"
 )
 
-var meshSize = flag.Int("mesh", 30, "members of the large mesh")
+var meshSize = flag.Int("mesh", 12, "members of the large mesh")
 
 // within is eventually for what takes longer than most.
 func within(t testing.TB, d time.Duration, what string, ok func() bool) {
@@ -131,7 +131,7 @@ func resident() uint64 {
 // three that all know, everybody hears everybody, and nothing is left of it.
 func TestLargeMesh(t *testing.T) {
 	if testing.Short() {
-		t.Skip("30 members of a mesh in one process")
+		t.Skip("many members of a mesh in one process")
 	}
 	noLeaks(t)
 	members := largeMesh(t, *meshSize)
