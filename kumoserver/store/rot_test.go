@@ -133,7 +133,7 @@ func (r *rotten) page(id uint64) (at int64, b []byte) {
 // root is the data's root page, which is a branch.
 func (r *rotten) root() (at int64, b []byte) {
 	var id uint64
-	if err := r.db.View(func(tx *bbolt.Tx) error { id = uint64(tx.Bucket(bucketData).Root()); return nil }); err != nil {
+	if err := r.db.Load().View(func(tx *bbolt.Tx) error { id = uint64(tx.Bucket(bucketData).Root()); return nil }); err != nil {
 		r.t.Fatal(err)
 	}
 	at, b = r.page(id)
