@@ -15,7 +15,7 @@ type compactor struct {
 	s    *Store
 	stop chan struct{}
 	done sync.WaitGroup
-	keep bool // what is half done stays where it is, as after a crash
+	keep atomic.Bool // what is half done stays where it is, as after a crash
 
 	free  atomic.Int64 // bytes of the file, when last looked at
 	runs  atomic.Int64 // that reached their end
@@ -80,7 +80,7 @@ func (c *compactor) halt() {
 
 // abandon is halt, with what is half done left as a crash would leave it.
 func (c *compactor) abandon() {
-	c.keep = true
+	c.keep.Store(true)
 	c.halt()
 }
 
@@ -159,7 +159,7 @@ func (c *compactor) compact() (err error) {
 	}
 	defer func() {
 		if err != nil {
-			n.giveUp(c.keep)
+			n.giveUp(c.keep.Load())
 			c.now.Store(0)
 		}
 	}()

@@ -99,12 +99,23 @@ type gate struct {
 	open atomic.Bool
 }
 
-func newGate(o *Options) *gate {
+// newGate is open, and opens again when the test ends.
+func newGate(t testing.TB, o *Options) *gate {
 	g := &gate{at: make(chan string), goOn: make(chan struct{})}
+	g.open.Store(true)
+	ctx := t.Context()
 	o.compact.stage = func(stage string) {
-		if !g.open.Load() {
-			g.at <- stage
-			<-g.goOn
+		if g.open.Load() {
+			return
+		}
+		select {
+		case g.at <- stage:
+		case <-ctx.Done():
+			return
+		}
+		select {
+		case <-g.goOn:
+		case <-ctx.Done():
 		}
 	}
 	return g
@@ -113,6 +124,7 @@ func newGate(o *Options) *gate {
 // until lets the compaction go on to a stage, where it waits.
 func (g *gate) until(t testing.TB, stage string) {
 	t.Helper()
+	g.open.Store(false)
 	for {
 		select {
 		case at := <-g.at:
@@ -136,12 +148,8 @@ func TestCompaction(t *testing.T) {
 	o := small(t.TempDir())
 	o.ApplyAfter, o.batch = time.Millisecond, 16
 	o.compact = compactOptions{every: time.Millisecond, floor: 64 << 10, rate: 1 << 40}
-	g := newGate(&o)
 	s := open(t, o)
-	var logs [sparseParts]maker
-	// What is copied and what is written meet in every order.
-	g.open.Store(true)
-	logs = sparse(t, s)
+	logs := sparse(t, s)
 	eventually(t, "most is free no more", func() bool {
 		st := s.Stats()
 		return st.Compactions > 0 && 2*st.DataFree <= st.DataFile && st.DataFile < 1<<20
@@ -242,11 +250,9 @@ func TestCrashDuringCompaction(t *testing.T) {
 		t.Run(stage, func(t *testing.T) {
 			o := small(t.TempDir())
 			o.compact = always
-			g := newGate(&o)
-			g.open.Store(true)
+			g := newGate(t, &o)
 			s := open(t, o)
 			logs := sparse(t, s)
-			g.open.Store(false)
 			g.until(t, stage)
 			// More than the file has, some of it where the copy has been.
 			for p := range logs {
@@ -324,11 +330,9 @@ func TestMasksDuringCompaction(t *testing.T) {
 		t.Run(stage, func(t *testing.T) {
 			o := small(t.TempDir())
 			o.compact = always
-			g := newGate(&o)
-			g.open.Store(true)
+			g := newGate(t, &o)
 			s := open(t, o)
 			logs := sparse(t, s)
-			g.open.Store(false)
 			g.until(t, stage)
 			if err := s.Drop(0); err != nil {
 				t.Fatal(err)

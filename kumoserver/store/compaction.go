@@ -137,15 +137,11 @@ func (n *compaction) step() (int64, error) {
 func (n *compaction) look() error {
 	err := n.s.viewTx(func(tx *bbolt.Tx) error { return n.read.fill(tx, n.next) })
 	if err != nil {
-		var at ring.Partition
-		if len(n.next) >= 2 {
-			at = ring.Partition(binary.BigEndian.Uint16(n.next))
-		}
-		return n.s.unreadable(at, nil, err)
+		return n.s.unreadable(n.read.at, nil, err)
 	}
 	for _, err := range n.read.bad {
 		if n.s.stands(err) {
-			n.s.unreadable(0, nil, err)
+			n.s.unreadable(n.read.at, nil, err)
 		}
 	}
 	return nil
@@ -274,7 +270,7 @@ func (n *compaction) states() error {
 		})
 	})
 	if err != nil {
-		return n.s.unreadable(0, nil, err)
+		return n.s.unreadable(n.read.at, nil, err)
 	}
 	for _, st := range list {
 		if err := n.agrees(st.k, st.v); err != nil {

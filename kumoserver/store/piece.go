@@ -2,15 +2,19 @@ package store
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 
 	"go.etcd.io/bbolt"
+
+	"github.com/etolabo/kumofs/subjects/ring"
 )
 
 // piece is the keys and values that a step copies.
 type piece struct {
 	arena []byte
-	ends  []int // in arena, of a key and of its value in turn
+	ends  []int          // in arena, of a key and of its value in turn
+	at    ring.Partition // that was read last
 	next  []byte
 	last  bool
 	bad   []error
@@ -18,7 +22,7 @@ type piece struct {
 
 // fill reads from a key on.
 func (p *piece) fill(tx *bbolt.Tx, from []byte) error {
-	*p = piece{arena: p.arena[:0], ends: p.ends[:0]}
+	*p = piece{arena: p.arena[:0], ends: p.ends[:0], at: p.at}
 	data := tx.Bucket(bucketData)
 	c, direct := data.Cursor(), data.Cursor()
 	prev := []byte(nil)
@@ -30,6 +34,9 @@ func (p *piece) fill(tx *bbolt.Tx, from []byte) error {
 		if len(p.arena) >= compactBytes || len(p.ends) >= 2*compactKeys {
 			p.next = bytes.Clone(k)
 			return nil
+		}
+		if len(k) >= 2 {
+			p.at = ring.Partition(binary.BigEndian.Uint16(k))
 		}
 		if err := p.check(direct, prev, k, v); err != nil {
 			return err

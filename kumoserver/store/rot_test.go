@@ -33,13 +33,16 @@ const (
 
 // newRotten opens a store in which partition 2 has rotKeys keys in bbolt, and
 // partition 3 one.
-func newRotten(t *testing.T) *rotten {
+func newRotten(t *testing.T, tune ...func(*Options)) *rotten {
 	r := &rotten{t: t, o: small(t.TempDir())}
 	r.o.ScrubRate = 1 << 40
 	r.o.OnDamage = func(d Damage) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.found = append(r.found, d)
+	}
+	for _, f := range tune {
+		f(&r.o)
 	}
 	var err error
 	if r.Store, err = Open(r.o); err != nil {
