@@ -111,6 +111,7 @@ func (n *compaction) step() (int64, error) {
 			return 0, err
 		}
 	}
+	n.tell()
 	err := n.write(func(data *bbolt.Bucket) error {
 		data.FillPercent = compactFill
 		return n.read.each(data.Put)
@@ -139,12 +140,18 @@ func (n *compaction) look() error {
 	if err != nil {
 		return n.s.unreadable(n.read.at, nil, err)
 	}
+	return nil
+}
+
+// tell tells of the damaged records of what is copied. It has applier.files: else
+// one could be written again meanwhile, and would be told of after it was taken
+// for mended.
+func (n *compaction) tell() {
 	for _, err := range n.read.bad {
 		if n.s.stands(err) {
 			n.s.unreadable(n.read.at, nil, err)
 		}
 	}
-	return nil
 }
 
 // write changes the new file's data. Whatever goes wrong ends the compaction and

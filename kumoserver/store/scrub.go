@@ -151,20 +151,19 @@ func (c *scrubber) partition(id ring.Partition) error {
 	var began []byte
 	for !st.last {
 		st.records, st.size, st.bad = 0, 0, nil
+		before := st
+		before.prev = bytes.Clone(st.prev)
 		err := c.s.viewTx(func(tx *bbolt.Tx) error { return st.look(tx, id) })
+		found := int64(0)
+		if err == nil && len(st.bad) > 0 {
+			found, err = c.tell(before, id)
+		}
 		if err != nil {
 			c.s.unreadable(id, nil, err)
 			return c.count(st.records, st.size, 1)
 		}
 		if began == nil {
 			began = st.state
-		}
-		found := int64(0)
-		for _, err := range st.bad {
-			if c.s.stands(err) {
-				found++
-				c.s.unreadable(id, nil, err)
-			}
 		}
 		if err := c.count(st.records, st.size, found); err != nil {
 			return err
@@ -176,6 +175,24 @@ func (c *scrubber) partition(id ring.Partition) error {
 	}
 	c.s.unreadable(id, nil, fmt.Errorf("partition %d: %w: %d keys were stored, %d are found", id, ErrCorrupt, m.items, st.items))
 	return c.count(0, 0, 1)
+}
+
+// tell looks at a stretch again in which records were bad, and tells of those that
+// still are. Nothing is written meanwhile: else one could be written again, and
+// would be told of after it was taken for mended.
+func (c *scrubber) tell(st stretch, id ring.Partition) (found int64, err error) {
+	c.s.applier.files.Lock()
+	defer c.s.applier.files.Unlock()
+	if err := c.s.viewTx(func(tx *bbolt.Tx) error { return st.look(tx, id) }); err != nil {
+		return 0, err
+	}
+	for _, err := range st.bad {
+		if c.s.stands(err) {
+			found++
+			c.s.unreadable(id, nil, err)
+		}
+	}
+	return found, nil
 }
 
 // stands reports whether a record that was found bad is still what a reader would
