@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math"
 	"os"
@@ -15,6 +16,8 @@ import (
 	"testing"
 
 	"go.etcd.io/bbolt"
+
+	"github.com/etolabo/kumofs/subjects"
 )
 
 // told is a log that a test reads.
@@ -131,7 +134,7 @@ func TestFolderCannotBeSynced(t *testing.T) {
 		}
 		return nil
 	}}
-	o.compact = always
+	o.compact, o.RetainBytes = always, -1
 	g := newGate(t, &o)
 	s, err := Open(o)
 	if err != nil {
@@ -143,7 +146,10 @@ func TestFolderCannotBeSynced(t *testing.T) {
 	for p := range logs {
 		logs[p].put(t, s, keyOf(0), sparseValue(p, 0, 1))
 	}
-	flush(t, s)
+	for i := range 100 { // several segments, which go once they are applied
+		logs[0].put(t, s, fmt.Sprint("more", i), strings.Repeat("m", 1000))
+		flush(t, s)
+	}
 	for p := range logs {
 		s.Commit(logs[p].p, logs[p].tail.Seq)
 	}
@@ -160,6 +166,12 @@ func TestFolderCannotBeSynced(t *testing.T) {
 		s.Commit(logs[p].p, logs[p].tail.Seq)
 		want(t, s, logs[p].p, keyOf(0), sparseValue(p, 0, 1))
 		logs[p].put(t, s, keyOf(0), sparseValue(p, 0, 0))
+	}
+	for i := range 100 {
+		want(t, s, 0, fmt.Sprint("more", i), strings.Repeat("m", 1000))
+		if err := s.Append(logs[0].entry(subjects.EntryDelete, fmt.Sprint("more", i), "")); err != nil {
+			t.Fatal(err)
+		}
 	}
 	flush(t, s)
 	for p := range logs {

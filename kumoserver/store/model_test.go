@@ -341,8 +341,8 @@ func (m *modelTest) check(t *rapid.T) {
 		}
 		m.checkEntries(t, p, c)
 	}
-	if m.s.failedWith() != nil {
-		t.Fatal(m.s.failedWith())
+	if n, bad := m.s.BadKeys(9); n > 0 || m.s.failedWith() != nil {
+		t.Fatal(bad, m.s.failedWith())
 	}
 }
 
