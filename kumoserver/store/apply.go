@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -19,6 +20,11 @@ type applier struct {
 	kick  chan struct{} // memory is short, or somebody wants it now
 	stop  chan struct{}
 	done  sync.WaitGroup
+
+	// files is held by who writes to bbolt's file, or makes another of it.
+	files      sync.Mutex
+	turn       atomic.Uint64 // counts the applier's transactions
+	compaction *compaction   // that is under way; nil: none
 
 	// Of the sweep that runs.
 	budget int
@@ -134,17 +140,7 @@ func isStopped(stop <-chan struct{}) bool {
 }
 
 func (a *applier) pause(d time.Duration) bool {
-	if d <= 0 {
-		return !isStopped(a.stop)
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-a.stop:
-		return false
-	case <-t.C:
-		return true
-	}
+	return pause(a.stop, d)
 }
 
 // sweep applies what every partition has committed by now.
@@ -202,8 +198,8 @@ func (a *applier) transact(snaps []*snapshot, need uint64) ([]*snapshot, error) 
 		a.budget *= urgency
 	}
 	saved := make([]int64, 0, 16)
-	err := guard(func() error {
-		return a.s.db.Update(func(tx *bbolt.Tx) error {
+	err := a.write(func() error {
+		return a.s.db.Load().Update(func(tx *bbolt.Tx) error {
 			data, meta := tx.Bucket(bucketData), tx.Bucket(bucketMeta)
 			for _, n := range snaps {
 				saved = append(saved, n.items)
@@ -241,6 +237,24 @@ func (a *applier) transact(snaps []*snapshot, need uint64) ([]*snapshot, error) 
 	return snaps[finished:], nil
 }
 
+// write runs what writes to the file, and does to the new one, if it is being
+// compacted, what that changed.
+func (a *applier) write(f func() error) error {
+	a.files.Lock()
+	defer a.files.Unlock()
+	// A compaction may have failed the store between the two files.
+	if err := a.s.failedWith(); err != nil {
+		return err
+	}
+	a.compaction.begin()
+	err := guard(f)
+	a.turn.Add(1) // after the commit: whoever read before it is to see that
+	if err == nil {
+		a.compaction.follow()
+	}
+	return err
+}
+
 // apply brings one snapshot to the bucket, as far as the budget goes: first the
 // masks' ranges are cleared, then the values written.
 func (a *applier) apply(data *bbolt.Bucket, n *snapshot) (step, error) {
@@ -272,19 +286,24 @@ func (a *applier) put(data *bbolt.Bucket, n *snapshot, key string, v *value) err
 	if v.gone {
 		if had {
 			n.items--
+			a.compaction.note(k, nil, -1)
 			return data.Delete(k)
 		}
 		return nil
 	}
+	more := int64(0)
 	if !had {
-		n.items++
+		more = 1
 	}
+	n.items += more
 	a.bytes -= len(v.data)
-	return data.Put(k, appendValue(a.room(valueHead+len(v.data)), k, v))
+	val := appendValue(a.room(valueHead+len(v.data)), k, v)
+	a.compaction.note(k, val, more)
+	return data.Put(k, val)
 }
 
-// room returns an empty slice for so many bytes of a value. bbolt keeps values
-// until the transaction ends, and then needs them no more.
+// room returns an empty slice for so many bytes of a value. bbolt, and a new file
+// that follows, keep values until the transaction ends, and then need them no more.
 func (a *applier) room(size int) []byte {
 	if cap(a.vals)-len(a.vals) < size {
 		a.vals = make([]byte, 0, max(size, valuesAtOnce))
@@ -317,6 +336,7 @@ func (a *applier) remove(data *bbolt.Bucket, n *snapshot, keys [][]byte) error {
 		if k[2] == spaceUser {
 			n.items--
 		}
+		a.compaction.note(k, nil, -1)
 		if err := data.Delete(k); err != nil {
 			return err
 		}

@@ -15,7 +15,8 @@ type disk struct {
 	sync     func(f *os.File) error
 	allocate func(f *os.File, size int64) error
 	free     func(dir string) int64
-	lax      bool // nothing is synced: for tests in which only processes die
+	folder   func(dir string) error // syncs it
+	lax      bool                   // nothing is synced: for tests in which only processes die
 }
 
 func (d *disk) writeAt(f *os.File, b []byte, off int64) error {
@@ -123,6 +124,17 @@ func (d *disk) replaceFile(path string, b []byte) error {
 		return nil
 	}
 	return syncDir(filepath.Dir(path))
+}
+
+// syncFolder brings a folder's names to disk.
+func (d *disk) syncFolder(dir string) error {
+	switch {
+	case d.folder != nil:
+		return d.folder(dir)
+	case d.lax:
+		return nil
+	}
+	return syncDir(dir)
 }
 
 func syncDir(dir string) error {

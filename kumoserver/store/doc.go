@@ -8,6 +8,7 @@
 //	store.json   who the store is: format, random ID, cluster; written once or twice
 //	run.json     how the last process ended: machine boot, sync mode, clean or not
 //	data.db      bbolt: the values of committed entries, and each copy's state
+//	data.db.new  its successor, while it is compacted; removed at the start
 //	log/N.wal    the log's segments, N counting up; preallocated
 //	log/reserve  disk space that is kept for promises, cuts and deletes
 //
@@ -23,6 +24,14 @@
 // takes what has committed, sorted by partition and key, to bbolt in small
 // transactions, after which memory and log segments can go. A key that was
 // overwritten meanwhile is written once.
+//
+// # Compaction
+//
+// When more than half of the bbolt file is free, the rest is copied to a new one
+// in short steps, while whatever is written to the old one is written to the part
+// that has been copied as well. So the two are alike when the copy is complete; a
+// rename then replaces the file, which readers that are in it keep until they
+// leave. Only the applier ever waits for any of this.
 //
 // # What recovery rests on
 //

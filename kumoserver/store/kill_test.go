@@ -21,7 +21,8 @@ const killPartitions = 4
 // which entries that acknowledges.
 func writeUntilKilled(dir string) {
 	o := small(dir)
-	o.ApplyAfter = time.Millisecond
+	o.ApplyAfter, o.compact = time.Millisecond, always
+	o.MemtableBytes = 64 << 20 // a compaction does not give way, and is killed too
 	s, err := Open(o)
 	if err != nil {
 		fmt.Println("error", err)

@@ -341,8 +341,8 @@ func (m *modelTest) check(t *rapid.T) {
 		}
 		m.checkEntries(t, p, c)
 	}
-	if m.s.failedWith() != nil {
-		t.Fatal(m.s.failedWith())
+	if n, bad := m.s.BadKeys(9); n > 0 || m.s.failedWith() != nil {
+		t.Fatal(bad, m.s.failedWith())
 	}
 }
 
@@ -374,6 +374,7 @@ func TestModel(t *testing.T) {
 		o.MemtableBytes = int64(rapid.SampledFrom([]int{8 << 10, 1 << 20}).Draw(t, "memory"))
 		o.batch = rapid.SampledFrom([]int{2, 5, 256}).Draw(t, "batch")
 		o.ScrubRate = 1 << 40
+		o.compact = always
 		o.Sync = rapid.SampledFrom([]SyncMode{SyncInterval, SyncAlways, SyncNone}).Draw(t, "sync")
 		o.ApplyAfter = time.Duration(rapid.IntRange(100, 3000).Draw(t, "apply after")) * time.Microsecond
 		m := &modelTest{o: o, now: map[ring.Partition]*copyModel{}, flushed: map[ring.Partition]*copyModel{}}

@@ -35,6 +35,10 @@ func Open(o Options) (_ *Store, err error) {
 	if s.identity, err = loadIdentity(o.disk, o.Dir); err != nil {
 		return nil, err
 	}
+	// What a compaction left half done is of no use, and takes room.
+	if err = os.Remove(filepath.Join(o.Dir, newDataName)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
 	last, found := run{}, false
 	if found, err = readJSON(filepath.Join(o.Dir, runName), &last); err != nil {
 		// An unreadable note is no proof of a clean end.
@@ -72,6 +76,7 @@ func Open(o Options) (_ *Store, err error) {
 	}
 	s.applier.start()
 	s.scrubber = startScrubber(s)
+	s.compactor = startCompactor(s)
 	return s, nil
 }
 
@@ -157,6 +162,7 @@ func (s *Store) Close() error {
 	}
 	s.closed = true
 	s.scrubber.halt()
+	s.compactor.halt()
 	s.recordCommits()
 	_, err := s.wal.flush()
 	if err != nil {
@@ -204,6 +210,7 @@ func (s *Store) CloseHard() {
 	}
 	s.closed = true
 	s.scrubber.halt()
+	s.compactor.abandon()
 	s.wal.abandon()
 	s.wal.halt(ErrClosed)
 	s.release()
@@ -213,10 +220,10 @@ func (s *Store) CloseHard() {
 // panicked with its locks taken, and Close would wait for them. What is left is
 // its mapping, until the process ends; the next Open has another file.
 func (s *Store) closeData() error {
-	if s.db == nil || errors.Is(s.failedWith(), ErrDamaged) {
+	db := s.db.Load()
+	if db == nil || errors.Is(s.failedWith(), ErrDamaged) {
 		return nil
 	}
-	db := s.db
 	return guard(db.Close)
 }
 
@@ -234,7 +241,8 @@ func (s *Store) release() {
 	if s.prep != nil {
 		s.prep.close()
 	}
-	if s.db != nil {
+	s.retiring.Wait()
+	if s.db.Load() != nil {
 		if err := s.closeBolt(); err != nil && !errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
 			s.opts.Log.Warn("close data file", "folder", s.opts.Dir, "error", err)
 		}

@@ -76,8 +76,9 @@ type Options struct {
 
 	Log *slog.Logger // nil: silent
 
-	disk  *disk // faults, in tests
-	batch int   // calmBatch, in tests
+	disk    *disk // faults, in tests
+	batch   int   // calmBatch, in tests
+	compact compactOptions
 }
 
 const (
@@ -113,6 +114,7 @@ func (o Options) withDefaults() (Options, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	defaultTo(&o.batch, calmBatch)
+	o.compact.withDefaults()
 	if o.disk == nil {
 		o.disk = &disk{}
 	}

@@ -139,7 +139,9 @@ func (s *Store) view(f func(c *bbolt.Cursor) error) error {
 }
 
 func (s *Store) viewTx(f func(tx *bbolt.Tx) error) error {
-	err := s.db.View(func(tx *bbolt.Tx) error {
+	file := s.enter()
+	defer file.used.RUnlock()
+	err := file.View(func(tx *bbolt.Tx) error {
 		return guard(func() error { return f(tx) })
 	})
 	if errors.Is(err, berrors.ErrDatabaseNotOpen) {

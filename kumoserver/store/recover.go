@@ -78,12 +78,12 @@ func (r *recovery) openData() error {
 // tryData opens the file as it is.
 func (r *recovery) tryData(path string) (found bool, err error) {
 	s := r.s
-	if s.db, err = openBolt(path, s.opts.disk.lax); err != nil {
+	if err = s.use(path); err != nil {
 		return false, err
 	}
-	if r.meta, found, r.metas, err = loadBolt(s.db); err != nil || !found && s.identity.Ready {
+	if r.meta, found, r.metas, err = loadBolt(s.db.Load().DB); err != nil || !found && s.identity.Ready {
 		s.closeData()
-		s.db = nil
+		s.db.Store(nil)
 	}
 	return found, err
 }
@@ -97,11 +97,11 @@ func (r *recovery) remakeData(path, mark string) error {
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	var err error
-	if s.db, err = openBolt(path, s.opts.disk.lax); err != nil {
+	err := s.use(path)
+	if err != nil {
 		return err
 	}
-	if _, _, r.metas, err = loadBolt(s.db); err != nil {
+	if _, _, r.metas, err = loadBolt(s.db.Load().DB); err != nil {
 		return err
 	}
 	r.meta = storeMeta{lost: true, from: ^uint64(0)} // until the log's end is known

@@ -33,13 +33,16 @@ const (
 
 // newRotten opens a store in which partition 2 has rotKeys keys in bbolt, and
 // partition 3 one.
-func newRotten(t *testing.T) *rotten {
+func newRotten(t *testing.T, tune ...func(*Options)) *rotten {
 	r := &rotten{t: t, o: small(t.TempDir())}
 	r.o.ScrubRate = 1 << 40
 	r.o.OnDamage = func(d Damage) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.found = append(r.found, d)
+	}
+	for _, f := range tune {
+		f(&r.o)
 	}
 	var err error
 	if r.Store, err = Open(r.o); err != nil {
@@ -133,7 +136,7 @@ func (r *rotten) page(id uint64) (at int64, b []byte) {
 // root is the data's root page, which is a branch.
 func (r *rotten) root() (at int64, b []byte) {
 	var id uint64
-	if err := r.db.View(func(tx *bbolt.Tx) error { id = uint64(tx.Bucket(bucketData).Root()); return nil }); err != nil {
+	if err := r.db.Load().View(func(tx *bbolt.Tx) error { id = uint64(tx.Bucket(bucketData).Root()); return nil }); err != nil {
 		r.t.Fatal(err)
 	}
 	at, b = r.page(id)

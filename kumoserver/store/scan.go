@@ -288,7 +288,7 @@ func (s *Store) segmentRecord(b []byte) []byte {
 // saveMeta writes the store's own state.
 func (r *recovery) saveMeta() error {
 	return guard(func() error {
-		return r.s.db.Update(func(tx *bbolt.Tx) error {
+		return r.s.db.Load().Update(func(tx *bbolt.Tx) error {
 			b := tx.Bucket(bucketMeta)
 			return b.Put(keyStore, r.meta.encode())
 		})

@@ -77,14 +77,7 @@ func (c *scrubber) loop() {
 }
 
 func (c *scrubber) pause(d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-c.stop:
-		return false
-	case <-t.C:
-		return true
-	}
+	return pause(c.stop, d)
 }
 
 // ScrubState returns the newest pass that ended, and the one that runs (Began is
@@ -158,20 +151,19 @@ func (c *scrubber) partition(id ring.Partition) error {
 	var began []byte
 	for !st.last {
 		st.records, st.size, st.bad = 0, 0, nil
+		before := st
+		before.prev = bytes.Clone(st.prev)
 		err := c.s.viewTx(func(tx *bbolt.Tx) error { return st.look(tx, id) })
+		found := int64(0)
+		if err == nil && len(st.bad) > 0 {
+			found, err = c.tell(before, id)
+		}
 		if err != nil {
 			c.s.unreadable(id, nil, err)
 			return c.count(st.records, st.size, 1)
 		}
 		if began == nil {
 			began = st.state
-		}
-		found := int64(0)
-		for _, err := range st.bad {
-			if c.stands(err) {
-				found++
-				c.s.unreadable(id, nil, err)
-			}
 		}
 		if err := c.count(st.records, st.size, found); err != nil {
 			return err
@@ -185,14 +177,32 @@ func (c *scrubber) partition(id ring.Partition) error {
 	return c.count(0, 0, 1)
 }
 
+// tell looks at a stretch again in which records were bad, and tells of those that
+// still are. Nothing is written meanwhile: else one could be written again, and
+// would be told of after it was taken for mended.
+func (c *scrubber) tell(st stretch, id ring.Partition) (found int64, err error) {
+	c.s.applier.files.Lock()
+	defer c.s.applier.files.Unlock()
+	if err := c.s.viewTx(func(tx *bbolt.Tx) error { return st.look(tx, id) }); err != nil {
+		return 0, err
+	}
+	for _, err := range st.bad {
+		if c.s.stands(err) {
+			found++
+			c.s.unreadable(id, nil, err)
+		}
+	}
+	return found, nil
+}
+
 // stands reports whether a record that was found bad is still what a reader would
 // meet: it is not when it is about to be replaced.
-func (c *scrubber) stands(err error) bool {
+func (s *Store) stands(err error) bool {
 	bad := (*badRecord)(nil)
 	if !errors.As(err, &bad) {
 		return true
 	}
-	p := c.s.part(bad.partition)
+	p := s.part(bad.partition)
 	if p == nil {
 		return false
 	}
@@ -223,15 +233,25 @@ func (st *stretch) look(tx *bbolt.Tx, id ring.Partition) error {
 		switch _, err := readValue(k, v); {
 		case err != nil:
 			st.bad = append(st.bad, err)
-		case st.prev != nil && bytes.Compare(st.prev, k) >= 0:
-			return fmt.Errorf("%w: key %q comes after %q", ErrDamaged, k, st.prev)
 		default:
-			if at, _ := direct.Seek(k); !bytes.Equal(at, k) {
-				return fmt.Errorf("%w: key %q is not found from the root", ErrDamaged, k)
+			if err := reachable(direct, st.prev, k); err != nil {
+				return err
 			}
 		}
 		st.prev = append(st.prev[:0], k...)
 	}
+}
+
+// reachable checks that a key comes after another, nil for none, and that it is
+// found from the root.
+func reachable(direct *bbolt.Cursor, prev, k []byte) error {
+	if prev != nil && bytes.Compare(prev, k) >= 0 {
+		return fmt.Errorf("%w: key %q comes after %q", ErrDamaged, k, prev)
+	}
+	if at, _ := direct.Seek(k); !bytes.Equal(at, k) {
+		return fmt.Errorf("%w: key %q is not found from the root", ErrDamaged, k)
+	}
+	return nil
 }
 
 // segments looks at the log, but for the segment that is written to.

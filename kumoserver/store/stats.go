@@ -18,13 +18,17 @@ type Stats struct {
 	Cached      int   // records that are kept because they are read often
 	CachedBytes int   // bytes that they take
 	DataFile    int64 // bytes of the bbolt file
-	Log         int64 // bytes of log that is kept
-	Segments    int   // that it is in
-	Syncs       uint64
-	SyncMean    time.Duration
-	SyncMax     time.Duration
-	Full        bool // the disk is
-	Unclean     int  // copies that may lack what was acknowledged
+	DataFree    int64 // of them, as of the last look some seconds ago
+	// Compactions of the bbolt file since the start, the bytes that they copied,
+	// and those of one that runs.
+	Compactions, Compacted, Compacting int64
+	Log                                int64 // bytes of log that is kept
+	Segments                           int   // that it is in
+	Syncs                              uint64
+	SyncMean                           time.Duration
+	SyncMax                            time.Duration
+	Full                               bool // the disk is
+	Unclean                            int  // copies that may lack what was acknowledged
 }
 
 // Stats returns how the store does now.
@@ -40,6 +44,9 @@ func (s *Store) Stats() Stats {
 	}
 	if fi, err := os.Stat(filepath.Join(s.opts.Dir, dataName)); err == nil {
 		st.DataFile = fi.Size()
+	}
+	if c := s.compactor; c != nil {
+		st.DataFree, st.Compactions, st.Compacted, st.Compacting = c.free.Load(), c.runs.Load(), c.bytes.Load(), c.now.Load()
 	}
 	w := s.wal
 	w.mu.Lock()

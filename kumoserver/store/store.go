@@ -10,22 +10,22 @@ import (
 	"sync/atomic"
 	"time"
 
-	"go.etcd.io/bbolt"
-
 	"github.com/etolabo/kumofs/subjects"
 	"github.com/etolabo/kumofs/subjects/ring"
 )
 
 // Store is one server's copies. See the package's comment for who may call what.
 type Store struct {
-	opts     Options
-	lock     *os.File
-	db       *bbolt.DB
-	wal      *wal
-	prep     *preparer
-	applier  *applier
-	cache    *cache
-	scrubber *scrubber
+	opts      Options
+	lock      *os.File
+	db        atomic.Pointer[dataFile]
+	retiring  sync.WaitGroup // files that were replaced, until they are closed
+	wal       *wal
+	prep      *preparer
+	applier   *applier
+	cache     *cache
+	scrubber  *scrubber
+	compactor *compactor
 
 	idMu     sync.Mutex
 	identity identity
