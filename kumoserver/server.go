@@ -47,6 +47,7 @@ type Server struct {
 	gauges  gauges
 	inbox   *inbox
 	backlog int64 // bytes not applied beyond which writers are slowed down
+	starts  uint64
 	asks    chan ring.Change
 	scans   chan struct{}               // places for range reads
 	serving [ring.MaxPartitions]serving // by partition
@@ -94,6 +95,7 @@ func Open(o Options) (_ *Server, err error) {
 		return nil, fmt.Errorf("-s: %w", err)
 	}
 	s.backlog = s.store.Stats().Bound
+	s.starts = s.store.Starts()
 	s.readGauges()
 	for _, d := range s.store.Damaged() {
 		s.log.Warn("damage found in the store", "what", d)

@@ -24,6 +24,7 @@ type Heartbeat struct {
 	ID        ring.NodeID    `json:"id"`
 	Boot      ring.BootID    `json:"boot"`
 	OSBoot    string         `json:"os_boot,omitempty"`
+	Starts    uint64         `json:"starts,omitempty"` // which process of its store it is, counted from 1; 0: not known
 	Role      Role           `json:"role"`
 	Version   string         `json:"version"`
 	PID       int            `json:"pid"`

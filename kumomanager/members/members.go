@@ -151,6 +151,8 @@ func (m *Roster) Hear(hb subjects.Heartbeat, now int64) {
 	}
 	i := s.departed(hb.Boot)
 	switch {
+	case i >= 0 && hb.Starts < s.Starts:
+		m.refuse(s, hb, s.gone[i].sure, now) // an earlier one, which was heard late
 	case i >= 0 && (s.gone[i].sure || s.State != rebalance.Down):
 		m.refuse(s, hb, s.gone[i].sure, now)
 	case i >= 0:
@@ -222,6 +224,9 @@ func (m *Roster) another(s *Member, hb subjects.Heartbeat, now int64) {
 	}
 	if s.State != rebalance.Down && now-max(s.Heard, m.awake) < SucceedAfter {
 		return
+	}
+	if hb.Starts < s.Starts && now-s.since < rivalAfter {
+		return // one of before that is heard late, unless it goes on: on an old folder that was put back
 	}
 	s.retire(s.Boot, s.Proved)
 	s.Heartbeat, s.Heard, s.rival, s.Proved, s.stops, s.stuck = hb, now, 0, false, 0, 0

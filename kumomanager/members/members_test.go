@@ -168,6 +168,35 @@ func TestSuccessorComesBack(t *testing.T) {
 
 // A process that is about to stop is up, and marked, until it has handed over or
 // takes too long.
+// What a process said while it lived brings it back neither before its successor is
+// heard again nor after; one on an old folder, which counts fewer processes, comes
+// in when it goes on.
+func TestOrderOfProcesses(t *testing.T) {
+	w := newWatchman(t)
+	beat := func(boot ring.BootID, starts uint64) {
+		w.m.Hear(subjects.Heartbeat{Role: subjects.RoleServer, Node: "n1", ID: 1, Boot: boot, Starts: starts}, w.now)
+	}
+	beat(11, 1)
+	w.pass(500*ms, nil)
+	beat(22, 2)
+	w.want(1, rebalance.Up, 22)
+	w.pass(2000*ms, nil)
+	w.want(1, rebalance.Down, 22)
+	beat(11, 1) // late
+	w.want(1, rebalance.Down, 22)
+	beat(10, 1) // of a time before this manager's
+	w.want(1, rebalance.Down, 22)
+	beat(22, 2)
+	w.want(1, rebalance.Up, 22)
+	w.pass(2000*ms, nil)
+	w.pass(3900*ms, func() { beat(33, 1) }) // an old folder was put back
+	w.want(1, rebalance.Down, 22)
+	w.pass(400*ms, func() { beat(33, 1) })
+	w.want(1, rebalance.Up, 33)
+	w.pass(1000*ms, func() { beat(33, 1); beat(22, 2) })
+	w.want(1, rebalance.Up, 33)
+}
+
 func TestStopping(t *testing.T) {
 	stop := func(w *watchman, id ring.NodeID, boot ring.BootID) {
 		w.m.Hear(subjects.Heartbeat{Role: subjects.RoleServer, Node: "n" + id.String(), ID: id, Boot: boot, Stopping: true}, w.now)

@@ -46,6 +46,8 @@ type run struct {
 	// Grant is how long what a process of this store grants may bind, in
 	// nanoseconds: the longest that may still be out.
 	Grant int64 `json:"grant,omitempty"`
+	// Starts counts the store's processes, so that they can be told in their order.
+	Starts uint64 `json:"starts,omitempty"`
 }
 
 // lockFolder makes the folder if need be and takes its lock.

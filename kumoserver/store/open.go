@@ -60,6 +60,7 @@ func Open(o Options) (_ *Store, err error) {
 		return nil, fmt.Errorf("read the log in %s: %w", filepath.Join(o.Dir, logDir), err)
 	}
 	s.run = run{
+		Starts: last.Starts + 1,
 		OSBoot: o.OSBoot, Sync: o.Sync.String(),
 		// What a dying machine leaves may look like anything; with a synced log
 		// none of it was acknowledged.

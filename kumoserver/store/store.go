@@ -106,6 +106,14 @@ func (s *Store) Grant() time.Duration {
 	return time.Duration(s.run.Grant)
 }
 
+// Starts tells how many processes have opened the store, this one among them. An
+// old folder that is put back has fewer.
+func (s *Store) Starts() uint64 {
+	s.idMu.Lock()
+	defer s.idMu.Unlock()
+	return s.run.Starts
+}
+
 // Unclean lists the copies that may lack what this store has acknowledged, and
 // those that are lost: its machine stopped before all was on disk (R13), a write
 // or sync failed, or a file was found damaged (R14). Such a copy must not lead,

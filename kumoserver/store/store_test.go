@@ -399,3 +399,20 @@ func TestStuckEntriesAreCarried(t *testing.T) {
 		t.Fatalf("%+v %v", st, s.Damaged())
 	}
 }
+
+// The processes of a store are counted, whether they end well or not.
+func TestStartsAreCounted(t *testing.T) {
+	o := small(t.TempDir())
+	for n := uint64(1); n <= 3; n++ {
+		s, err := Open(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := s.Starts(); got != n {
+			t.Errorf("start %d counts as %d", n, got)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -204,10 +204,10 @@ func (m *manager) some() *ring.Table {
 }
 
 // hello is a heartbeat.
-func (m *manager) hello(p ring.Process, unclean ring.PartitionSet, stopping bool) {
+func (m *manager) hello(p ring.Process, starts int, unclean ring.PartitionSet, stopping bool) {
 	name := "n" + p.Store.String()
 	m.roster.Hear(subjects.Heartbeat{
-		Role: subjects.RoleServer, ID: p.Store, Boot: p.Boot, Node: name, Addr: name, Unclean: unclean, Stopping: stopping,
+		Role: subjects.RoleServer, ID: p.Store, Boot: p.Boot, Starts: uint64(starts), Node: name, Addr: name, Unclean: unclean, Stopping: stopping,
 	}, m.s.now+1)
 }
 
@@ -220,7 +220,7 @@ func (m *manager) tick() {
 	if m.s.prof.PlainReads {
 		for _, n := range m.s.nodes[1:] { // nobody is taken for dead who is not
 			if n.up {
-				m.hello(n.process(), n.unclean, n.stopping)
+				m.hello(n.process(), n.life, n.unclean, n.stopping)
 			}
 		}
 	}

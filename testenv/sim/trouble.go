@@ -39,8 +39,8 @@ func (n *node) heartbeat() {
 	if n.paused > n.s.now {
 		return
 	}
-	p, unclean, stopping := n.process(), n.unclean, n.stopping
-	n.s.send(int(n.id), 0, func() { n.s.mgr.hello(p, unclean, stopping) })
+	p, starts, unclean, stopping := n.process(), n.life, n.unclean, n.stopping
+	n.s.send(int(n.id), 0, func() { n.s.mgr.hello(p, starts, unclean, stopping) })
 	n.unclean = n.doubtful() // the server looks as often as it speaks
 }
 
