@@ -290,3 +290,35 @@ func TestEndlessRequests(t *testing.T) {
 	}
 	c.do("\r\nmn\r\n", "SERVER_ERROR object too large for cache\r\nMN\r\n")
 }
+
+// What a client takes of a large output counts as it takes it, so that one that is
+// slow is not thought to take nothing.
+func TestSlowClientIsSeenToTakeSome(t *testing.T) {
+	noLeaks(t)
+	_, servers := startNodes(t, 1)
+	g := openGateway(t, servers, func(o *kumogateway.Options) { o.MaxBuffered, o.MaxAnswers = 64<<20, 64<<20 })
+	good, slow := dial(t, g), dial(t, g)
+	value := strings.Repeat("v", 1<<20)
+	good.do(fmt.Sprintf("set big 0 0 %d\r\n%s\r\n", len(value), value), "STORED\r\n")
+	held := func() (n int) {
+		for name, value := range good.stats(" conns") {
+			var bytes int
+			if strings.HasSuffix(name, ":buffered_bytes") {
+				fmt.Sscan(value, &bytes)
+			}
+			n = max(n, bytes)
+		}
+		return n
+	}
+	// More than what the kernel takes from the gateway before the client does.
+	const asked = 16
+	slow.nc.(*net.TCPConn).SetReadBuffer(256 << 10)
+	slow.send("%s", strings.Repeat("get big\r\n", asked))
+	eventually(t, "all answers are there", func() bool { return good.stats("")["get_hits"] == fmt.Sprint(asked) })
+	answer := fmt.Sprintf("VALUE big 0 %d\r\n%s\r\nEND\r\n", len(value), value)
+	for left := asked - 1; left >= asked/2; left-- {
+		slow.expect(answer)
+		eventually(t, "what was taken is held no more", func() bool { return held() <= left*len(answer)+256<<10 })
+	}
+	slow.expect(strings.Repeat(answer, asked/2))
+}

@@ -105,6 +105,9 @@ func newConn(g *Gateway, nc net.Conn) (*conn, error) {
 		// Until sizes are known, answers are taken to be large, so that a first
 		// burst cannot fill the memory.
 		guess: g.o.MaxBuffered / 16,
+		// Or the first answer, if endStalled came while it is written, would be one
+		// that nobody has taken since ever.
+		tookAt: time.Now(),
 	}
 	c.changed.L = &c.mu
 	c.tryFunc, c.takeFunc = c.tryOn, c.takeOn

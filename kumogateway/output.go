@@ -78,29 +78,37 @@ func (c *conn) tryOn(fd uintptr) bool {
 }
 
 // writeRest writes in a goroutine of its own until all output has left, of b what
-// is behind from.
+// is behind from. It does so in parts, that it is seen what the client takes.
 func (c *conn) writeRest(b []byte, from int) {
 	defer c.writer.Done()
 	for {
-		n, err := c.nc.Write(b[from:])
+		n, err := c.nc.Write(b[from:min(len(b), from+outBuffer)])
+		from += n
 		c.mu.Lock()
 		c.stats.bytesWritten += uint64(n)
-		c.written = 0
-		if err != nil {
+		switch {
+		case err != nil:
 			c.fail()
-		} else {
+		case c.broken:
+			c.written = 0
+		case from < len(b):
+			c.written = len(b) - from
+		default:
+			c.written = 0
 			c.reuse(b)
 		}
 		c.count()
-		if len(c.out) == 0 || c.broken {
+		if c.broken || from == len(b) && len(c.out) == 0 {
 			c.writing = false
 			c.changed.Signal()
 			c.mu.Unlock()
 			return
 		}
-		b, from = c.out, 0
-		c.out, c.spare = c.spare[:0], nil
-		c.written = len(b)
+		if from == len(b) {
+			b, from = c.out, 0
+			c.out, c.spare = c.spare[:0], nil
+			c.written = len(b)
+		}
 		c.changed.Signal()
 		c.mu.Unlock()
 	}

@@ -288,3 +288,36 @@ func TestDamagedFileIsNotCompacted(t *testing.T) {
 		})
 	}
 }
+
+// A new file that ceases to follow when all has been copied is given up like any
+// other: that it has not what the old one has says nothing of the old one.
+func TestCompleteFileCannotFollow(t *testing.T) {
+	var found atomic.Int64
+	l := &told{}
+	o := small(t.TempDir())
+	o.OnDamage = func(Damage) { found.Add(1) }
+	o.compact, o.Log = always, slog.New(slog.NewTextHandler(l, nil))
+	g := newGate(t, &o)
+	s := open(t, o)
+	logs := sparse(t, s)
+	g.until(t, "switched")
+	for g.goOn <- struct{}{}; ; g.goOn <- struct{}{} {
+		g.until(t, "copied")
+		if s.applier.compaction.whole {
+			break
+		}
+	}
+	s.applier.compaction.db.MaxSize = 1
+	for _, key := range []string{"is too large", "is not tried"} {
+		logs[0].put(t, s, key, strings.Repeat("large", 9000))
+		flush(t, s)
+		s.Commit(0, logs[0].tail.Seq)
+		eventually(t, "applied to the old file", func() bool { return s.Stats().Waiting == 0 })
+	}
+	said := l.count(cannot)
+	g.release()
+	eventually(t, "given up", func() bool { return l.count(cannot) > said })
+	if n := found.Load(); n != 0 || s.Bad(0) != 0 {
+		t.Errorf("damage was told of %d times, %d records are taken for bad", n, s.Bad(0))
+	}
+}

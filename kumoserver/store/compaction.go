@@ -162,6 +162,11 @@ func (n *compaction) write(f func(data *bbolt.Bucket) error) error {
 			return n.db.Update(func(tx *bbolt.Tx) error { return f(tx.Bucket(bucketData)) })
 		})
 	}
+	return n.failed()
+}
+
+// failed tells why the new file is not what it should be.
+func (n *compaction) failed() error {
 	if n.err != nil {
 		return fmt.Errorf("write %s: %w", newDataName, n.err)
 	}
@@ -234,7 +239,8 @@ func (n *compaction) finish() error {
 	stage := s.opts.compact.stage
 	a.files.Lock()
 	defer a.files.Unlock()
-	if err := errors.Join(s.Broken(), s.failedWith()); err != nil {
+	// With a new file that does not follow, states would find keys missing.
+	if err := errors.Join(s.Broken(), s.failedWith(), n.failed()); err != nil {
 		return err
 	}
 	if err := n.states(); err != nil {
