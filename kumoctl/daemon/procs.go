@@ -27,7 +27,7 @@ type procs struct {
 
 const (
 	procsEvery = 250 * time.Millisecond
-	// procsFull is the part of its processors with which a daemon gets another, and
+	// procsFull is the part of its processors with which a daemon gets as many again, and
 	// procsSpare the part of one less with which it is content with that, for
 	// procsCalm looks in turn.
 	procsFull  = 0.85
@@ -46,7 +46,7 @@ func leastProcs(role string) int {
 func (p *procs) next(busy float64) int {
 	switch {
 	case busy > procsFull*float64(p.now):
-		p.now, p.low = p.now+1, 0
+		p.now, p.low = 2*p.now, 0 // a burst may need all, and one too many costs little
 	case busy < procsSpare*float64(p.now-1):
 		if p.low++; p.low >= procsCalm {
 			p.now, p.low = p.now-1, 0

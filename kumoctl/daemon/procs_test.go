@@ -24,8 +24,7 @@ func TestProcsFollowTheWork(t *testing.T) {
 		{0.6, 7, 2},
 		{0.6, 1, 1},
 		{0.99, 1, 2},
-		{1.9, 1, 3},
-		{2.9, 1, 4},
+		{1.9, 1, 4},
 		{4, 100, 4}, // there are no more
 		{0, 8, 3},
 		{0, 8, 2},
