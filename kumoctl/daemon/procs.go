@@ -70,39 +70,47 @@ func (a *adaptive) Run(ctx context.Context) error {
 	if os.Getenv("GOMAXPROCS") != "" {
 		return a.Daemon.Run(ctx)
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	done := make(chan struct{})
+	tick := time.NewTicker(procsEvery)
+	defer tick.Stop()
+	stop, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
-		follow(ctx, leastProcs(a.role))
+		follow(stop, leastProcs(a.role), tick.C, busySince())
 	}()
 	defer func() {
-		cancel()
+		close(stop)
 		<-done
 	}()
 	return a.Daemon.Run(ctx)
 }
 
-// follow sets the processors until ctx ends.
-func follow(ctx context.Context, least int) {
+// follow sets the processors at each tick, by how many were busy since the last.
+func follow(stop <-chan struct{}, least int, tick <-chan time.Time, busy func() float64) {
 	most := runtime.GOMAXPROCS(0) // the machine's, or what its cgroup may use
 	p := &procs{least: min(least, most), most: most, now: min(least, most)}
 	runtime.GOMAXPROCS(p.now)
-	tick := time.NewTicker(procsEvery)
-	defer tick.Stop()
-	used, at := processorTime(), time.Now()
 	for {
 		select {
-		case <-ctx.Done():
+		case <-stop:
 			return
-		case <-tick.C:
+		case <-tick:
 		}
-		u, now := processorTime(), time.Now()
 		was := p.now
-		if n := p.next(float64(u-used) / float64(now.Sub(at))); n != was {
+		if n := p.next(busy()); n != was {
 			runtime.GOMAXPROCS(n)
 		}
+	}
+}
+
+// busySince returns a function that tells how many processors this process kept
+// busy since it was called last.
+func busySince() func() float64 {
+	used, at := processorTime(), time.Now()
+	return func() float64 {
+		u, now := processorTime(), time.Now()
+		busy := float64(u-used) / float64(now.Sub(at))
 		used, at = u, now
+		return busy
 	}
 }
 

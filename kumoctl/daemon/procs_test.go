@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"context"
 	"runtime"
 	"testing"
 	"time"
@@ -47,27 +46,51 @@ func TestProcsFollowTheWork(t *testing.T) {
 	}
 }
 
-// A process that gets work for more processors gets these.
+// A process that has work for more processors gets these, and gives them back.
 func TestProcsAreSet(t *testing.T) {
-	before := runtime.GOMAXPROCS(0)
+	before := runtime.GOMAXPROCS(4)
 	defer runtime.GOMAXPROCS(before)
-	if before < 2 {
-		t.Skip("there is one processor")
+	stop, done := make(chan struct{}), make(chan struct{})
+	tick, busy := make(chan time.Time), make(chan float64)
+	go func() {
+		defer close(done)
+		follow(stop, 1, tick, func() float64 { return <-busy })
+	}()
+	defer func() { close(stop); <-done }()
+	// What a tick changed can be seen when the next is taken.
+	for _, step := range []struct {
+		busy float64
+		want int // before it
+	}{{0.5, 1}, {1, 1}, {2, 2}, {3, 4}, {4, 4}} {
+		tick <- time.Time{}
+		if n := runtime.GOMAXPROCS(0); n != step.want {
+			t.Fatalf("%d processors, want %d before %v are busy", n, step.want, step.busy)
+		}
+		busy <- step.busy
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() { defer close(done); follow(ctx, 1) }()
-	defer func() { cancel(); <-done }()
-	await := func(n int) {
-		t.Helper()
-		deadline := time.Now().Add(time.Minute)
-		for runtime.GOMAXPROCS(0) != n {
-			if time.Now().After(deadline) {
-				t.Fatalf("%d processors, want %d", runtime.GOMAXPROCS(0), n)
-			}
-			runtime.Gosched()
+	for range 3 * procsCalm {
+		tick <- time.Time{}
+		busy <- 0.1
+	}
+	tick <- time.Time{}
+	if n := runtime.GOMAXPROCS(0); n != 1 {
+		t.Errorf("%d processors in the end, want 1", n)
+	}
+	busy <- 0
+}
+
+// What a process has used is measured.
+func TestBusySince(t *testing.T) {
+	busy := busySince()
+	deadline := time.Now().Add(time.Minute)
+	for {
+		for n := 0; n < 1e8; n++ {
+		}
+		switch b := busy(); {
+		case b > 0:
+			return
+		case b < 0 || time.Now().After(deadline):
+			t.Fatalf("%v processors were busy", b)
 		}
 	}
-	await(1) // and by looking all the time there is work for another
-	await(2)
 }
