@@ -233,8 +233,11 @@ func (s *Sim) why() string {
 			return fmt.Sprintf("p%d: isr %v learners %v is not the target %v", i, ids(c.ISR), ids(c.Learners), ids(c.Target))
 		}
 		for _, id := range c.ISR {
-			if m := s.nodes[id].parts[i]; m.mem.commit != st.Commit {
+			switch m := s.nodes[id].parts[i]; {
+			case m.mem.commit != st.Commit:
 				return fmt.Sprintf("p%d: node %d has %d of %d commits", i, id, m.mem.commit, st.Commit)
+			case m.mem.incomplete: // it lost what it was certified for, and is to be left out
+				return fmt.Sprintf("p%d: node %d, in sync, has no whole copy", i, id)
 			}
 		}
 	}
