@@ -256,9 +256,10 @@ func (s *Sim) answer(n *node, e replica.Reply) {
 		s.fail("node %d answers #%d, which it was not asked or has answered", n.id, op.id)
 	}
 	// One that waited for what it was judged by to commit needs no lease.
-	// So does one that another attempt was told and that is recorded.
-	_, past := n.parts[op.p].mem.sessions.Lookup(a.w.Op)
-	leased := s.proposing == a && !s.prof.Confirm && s.failing(a, e.Reply) && past != subjects.PastDone
+	leased := s.proposing == a && !s.prof.Confirm && s.failing(a, e.Reply)
+	if _, past := n.parts[op.p].mem.sessions.Lookup(a.w.Op); past == subjects.PastDone && s.proposing == a {
+		leased, a.stale = false, false // another attempt was told so, and that is recorded
+	}
 	if s.calm || !leased || s.prof.PauseEvery == 0 || !s.chance(0.05) {
 		s.give(n, a, e, leased)
 		return
