@@ -164,7 +164,7 @@ func (n *node) serve(r request) {
 		n.read(p, a)
 		return
 	}
-	a.stale = p.outdated()
+	a.stale = p.outdated() && !p.undecided(a.w.Key)
 	n.s.proposing = a
 	p.step(&replica.Propose{ID: a.id, Write: &a.w, Now: n.mono(), Clock: n.wall()})
 	n.s.proposing = nil
@@ -278,6 +278,18 @@ func (s *Sim) answer(n *node, e replica.Reply) {
 // have been recorded long ago.
 func (s *Sim) failing(a *attempt, r subjects.Reply) bool {
 	return a.op.w.Verb != 0 && a.w.Attempt <= 1 && r.Status != subjects.StatusOK && r.Status < subjects.StatusTooLarge
+}
+
+// undecided reports whether an entry of a key has not committed: who is judged by
+// it waits for that, and is told what was so then.
+func (p *part) undecided(key []byte) bool {
+	entries, _ := p.mem.Entries(p.mem.commit+1, 1<<20)
+	for _, e := range entries {
+		if e.Kind == subjects.EntryFlush || string(e.Key) == string(key) {
+			return true
+		}
+	}
+	return false
 }
 
 // outdated reports whether something has committed that this node does not have.
