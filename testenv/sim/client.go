@@ -267,9 +267,11 @@ func (s *Sim) answer(n *node, e replica.Reply) {
 	// The process stands still between the decision and the answer.
 	life, d := n.life, s.between(0, 1500)
 	n.paused = max(n.paused, s.now+d)
+	until := n.paused
 	s.after(d, func() {
 		if n.life == life {
-			s.give(n, a, e, leased)
+			// If it was woken early, it did other things before it gave the answer.
+			s.give(n, a, e, leased && n.paused == until)
 		}
 	})
 }
