@@ -119,7 +119,7 @@ func (a *applier) round() bool {
 		if !a.s.boltFull.Swap(true) {
 			a.s.opts.Log.Error("the disk is full", "folder", a.s.opts.Dir, "error", err)
 		}
-		if !a.pause(retryEvery) {
+		if !pause(a.stop, retryEvery) {
 			return false
 		}
 		a.arm()
@@ -137,10 +137,6 @@ func isStopped(stop <-chan struct{}) bool {
 	default:
 		return false
 	}
-}
-
-func (a *applier) pause(d time.Duration) bool {
-	return pause(a.stop, d)
 }
 
 // sweep applies what every partition has committed by now.
@@ -167,7 +163,7 @@ func (a *applier) sweep(paced bool) error {
 			return fmt.Errorf("apply to %s: %w", dataName, err)
 		}
 		snaps = rest
-		if paced && len(snaps) > 0 && !a.pause(a.rest(time.Since(began))) {
+		if paced && len(snaps) > 0 && !pause(a.stop, a.rest(time.Since(began))) {
 			return ErrClosed
 		}
 	}

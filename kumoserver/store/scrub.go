@@ -67,17 +67,13 @@ func (c *scrubber) halt() {
 func (c *scrubber) loop() {
 	defer c.done.Done()
 	wait := c.s.opts.ScrubEvery / 10
-	for c.pause(wait) {
+	for pause(c.stop, wait) {
 		err := c.pass()
 		if err != nil && !isStopped(c.stop) {
 			c.s.opts.Log.Warn("the store could not be checked", "folder", c.s.opts.Dir, "error", err)
 		}
 		wait = c.s.opts.ScrubEvery
 	}
-}
-
-func (c *scrubber) pause(d time.Duration) bool {
-	return pause(c.stop, d)
 }
 
 // ScrubState returns the newest pass that ended, and the one that runs (Began is
@@ -114,7 +110,7 @@ func (c *scrubber) count(records, size, damaged int64) error {
 	c.now.Bytes += size
 	c.now.Damaged += damaged
 	c.mu.Unlock()
-	if d := time.Duration(float64(size) / float64(c.s.opts.ScrubRate) * float64(time.Second)); !c.pause(d) {
+	if d := time.Duration(float64(size) / float64(c.s.opts.ScrubRate) * float64(time.Second)); !pause(c.stop, d) {
 		return ErrClosed
 	}
 	return nil

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures the rows of speed, each a cluster beside memcached with
+# Measures the rows of docs/performance.md, each a cluster beside memcached with
 # two threads, in turns, and prints a table: medians over the rounds. Values are
 # of 1 KiB. Usage: performance.sh KUMOCTL [SECONDS [ROUNDS]]
 set -euo pipefail
