@@ -45,6 +45,11 @@ const (
 	// said the same by then: each notices after a second, from its own last write on.
 	frozenAfter = 1500 * ms
 
+	// turnsFor is for how long nobody is blamed for a disk that has just begun to
+	// hang, nor preferred for one that has just begun to work: those that share a
+	// machine say so in the next heartbeats.
+	turnsFor = 400 * ms
+
 	maxMembers = 4096 // servers, and others, that are remembered
 	maxGone    = 16   // processes of one store that are remembered as gone
 	maxNotes   = 64   // that wait to be told; the oldest goes
@@ -76,6 +81,7 @@ type Member struct {
 	State              rebalance.State
 	Proved             bool        // Down, and not for silence: only another process can be up
 	stuck              int64       // since when its disk hangs; 0 if it does not
+	turned             int64       // when its disk began or ceased to hang; 0: never
 	stops              int64       // since when it is about to stop; 0 if it is not
 	gone               []departed  // processes whose heartbeats no longer count
 	rival              ring.BootID // another process of this store, while ours is heard
@@ -192,10 +198,10 @@ func (m *Roster) again(s *Member, hb subjects.Heartbeat, now int64) {
 // hangs notes since when the newest heartbeats say that the disk hangs.
 func (s *Member) hangs(now int64) {
 	switch {
-	case !s.Disk.Stuck:
-		s.stuck = 0
-	case s.stuck == 0:
-		s.stuck = now
+	case !s.Disk.Stuck && s.stuck != 0:
+		s.stuck, s.turned = 0, now
+	case s.Disk.Stuck && s.stuck == 0:
+		s.stuck, s.turned = now, now
 	}
 }
 
@@ -229,7 +235,7 @@ func (m *Roster) another(s *Member, hb subjects.Heartbeat, now int64) {
 		return // one of before that is heard late, unless it goes on: on an old folder that was put back
 	}
 	s.retire(s.Boot, s.Proved)
-	s.Heartbeat, s.Heard, s.rival, s.Proved, s.stops, s.stuck = hb, now, 0, false, 0, 0
+	s.Heartbeat, s.Heard, s.rival, s.Proved, s.stops, s.stuck, s.turned = hb, now, 0, false, 0, 0, 0
 	s.hangs(now)
 	m.set(s, rebalance.Up, now)
 	s.Changed, m.news = now, true
@@ -370,6 +376,7 @@ func (m *Roster) Status(now int64) map[ring.NodeID]rebalance.Status {
 		young := s.State == rebalance.Up && now-s.Changed < YoungFor
 		st := rebalance.Status{State: s.State, Boot: s.Heartbeat.Boot, Young: young, Stopping: s.stopping(), Full: s.Disk.Full, Hung: s.Disk.Stuck}
 		st.Frozen = s.stuck != 0 && now-s.stuck >= frozenAfter
+		st.Turning = s.turned != 0 && now-s.turned < turnsFor
 		out[id] = st
 	}
 	return out

@@ -295,3 +295,36 @@ func TestMembersAgreeWithTheTruth(t *testing.T) {
 		}
 	})
 }
+
+// A disk's state counts as new for a moment after it changed, and as old only if
+// it lasts.
+func TestDiskTurns(t *testing.T) {
+	w := newWatchman(t)
+	say := func(boot ring.BootID, stuck bool) {
+		w.m.Hear(subjects.Heartbeat{
+			Role: subjects.RoleServer, Node: "n1", ID: 1, Boot: boot, Disk: subjects.Disk{Stuck: stuck},
+		}, w.now)
+	}
+	want := func(hung, frozen, turning bool) {
+		t.Helper()
+		if s := w.m.Status(w.now)[1]; s.Hung != hung || s.Frozen != frozen || s.Turning != turning {
+			t.Fatalf("%+v", s)
+		}
+	}
+	say(11, false)
+	want(false, false, false)
+	say(11, true)
+	want(true, false, true)
+	w.pass(turnsFor, func() { say(11, true) })
+	want(true, false, false)
+	w.pass(frozenAfter, func() { say(11, true) })
+	want(true, true, false)
+	say(11, false)
+	want(false, false, true)
+	w.pass(turnsFor, func() { say(11, false) })
+	want(false, false, false)
+	say(11, true)
+	w.m.Left(1, w.now)
+	say(12, false) // the next process has nothing to do with it
+	want(false, false, false)
+}

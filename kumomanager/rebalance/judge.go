@@ -46,10 +46,13 @@ func Judge(v View, from ring.Process, c ring.Change) (_ ring.Change, why string)
 	heard := filter(old.ISR, func(id ring.NodeID) bool {
 		return !slices.Contains(c.ISR, id) && v.up(id) && !v.Nodes[id].Hung && !slices.Contains(old.Unclean, id)
 	})
-	hangs := func(id ring.NodeID) bool {
-		return id != from.Store && v.up(id) && v.Nodes[id].Hung && !v.Nodes[id].Frozen && !slices.Contains(c.ISR, id)
+	leader := v.Nodes[from.Store]
+	hangs := func(id ring.NodeID) bool { // and maybe not alone
+		n := v.Nodes[id]
+		early := leader.Hung || leader.Turning || n.Turning || len(c.ISR) == 1 && !n.Frozen
+		return id != from.Store && v.up(id) && n.Hung && early && !slices.Contains(c.ISR, id)
 	}
-	if len(c.ISR) == 1 && c.Primary == from && slices.ContainsFunc(old.ISR, hangs) {
+	if c.Primary == from && slices.ContainsFunc(old.ISR, hangs) {
 		return c, "disks have just begun to hang: the primary's may be next"
 	}
 	if len(c.ISR) == 1 && c.Primary == from && len(heard) > 0 && !old.Disputed && !c.Told {

@@ -31,8 +31,10 @@ type Status struct {
 	// Full disks take no values: the lead is taken from their nodes, which are given
 	// no new copies. Hung disks take nothing at all: their copies are taken out, too,
 	// unless the primary's hangs as well, as where all share one machine; the last
-	// beside the primary's only once it would have said so by now (Frozen).
-	Full, Hung, Frozen bool
+	// beside the primary's only once it would have said so by now (Frozen). Nobody is
+	// held against another while Hung has just changed for either (Turning): those
+	// that share a machine are about to say the same.
+	Full, Hung, Frozen, Turning bool
 	// Resting nodes were just taken out of a configuration as silent although
 	// they are up; they are given no new copies for a moment.
 	Resting bool
@@ -203,9 +205,9 @@ func (r *reconciler) repair(p ring.Partition) {
 		d.Primary = r.process(r.pick(d.Target, able))
 		r.leads[d.Primary.Store]++
 		d.because("the primary is gone")
-	} else if stops := r.Nodes[d.Primary.Store].Stopping; stops || r.sick(d.Primary.Store) {
-		able := filter(d.ISR, func(id ring.NodeID) bool { return r.fit(id) && clean(id) })
-		if stops && len(able) == 0 {
+	} else if n := r.Nodes[d.Primary.Store]; n.Stopping || n.Full || n.Hung && !n.Turning {
+		able := filter(d.ISR, func(id ring.NodeID) bool { return r.fit(id) && !r.Nodes[id].Turning && clean(id) })
+		if n.Stopping && len(able) == 0 {
 			able = filter(d.ISR, func(id ring.NodeID) bool { return r.stays(id) && clean(id) })
 		}
 		if len(able) > 0 {
@@ -220,12 +222,13 @@ func (r *reconciler) repair(p ring.Partition) {
 	if d.loss {
 		r.force(d)
 	}
+	leader := r.Nodes[d.Primary.Store]
 	left := func(hangs func(ring.NodeID) bool) []ring.NodeID {
 		return filter(d.ISR, func(id ring.NodeID) bool {
-			return id == d.Primary.Store || !r.down(id) && (!hangs(id) || r.Nodes[d.Primary.Store].Hung) && !goes(id) && clean(id)
+			return id == d.Primary.Store || !r.down(id) && (!hangs(id) || leader.Hung || leader.Turning) && !goes(id) && clean(id)
 		})
 	}
-	isr := left(func(id ring.NodeID) bool { return r.Nodes[id].Hung })
+	isr := left(func(id ring.NodeID) bool { return r.Nodes[id].Hung && !r.Nodes[id].Turning })
 	if len(isr) == 1 {
 		isr = left(func(id ring.NodeID) bool { return r.Nodes[id].Frozen })
 	}

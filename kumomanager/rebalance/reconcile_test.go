@@ -494,6 +494,59 @@ func TestSickDisksLeadNothing(t *testing.T) {
 	}
 }
 
+// A machine's disk that hangs for a moment is said by each server on it in its own
+// time, and so is that it works again: none is blamed in between.
+func TestOneDiskOfAllChangesNothing(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := cluster(t, 16, 3, 3)
+		before := w.table.Partitions
+		set := func(hung, turning bool) {
+			for _, id := range rapid.Permutation([]ring.NodeID{1, 2, 3}).Draw(t, "order") {
+				s := w.nodes[id]
+				s.Hung, s.Turning = hung, turning
+				w.nodes[id] = s
+				if out := Reconcile(w.view()); len(out.Changes) > 0 {
+					t.Fatalf("hung %v, changing %v: %+v", hung, turning, out.Changes)
+				}
+				for p, c := range before {
+					asked := ring.Change{Partition: ring.Partition(p), Epoch: c.Epoch, Primary: c.Primary, ISR: []ring.NodeID{c.Primary.Store}}
+					for _, other := range c.ISR {
+						if s := w.nodes[other]; other == c.Primary.Store || !s.Hung {
+							continue
+						}
+						for _, isr := range [][]ring.NodeID{asked.ISR, filter(c.ISR, func(id ring.NodeID) bool { return id != other })} {
+							asked.ISR = isr
+							if got, why := Judge(w.view(), c.Primary, asked); why == "" {
+								t.Fatalf("hung %v, changing %v: %+v was granted", hung, turning, got)
+							}
+						}
+					}
+				}
+			}
+		}
+		set(true, true)
+		set(true, false)
+		for id, s := range w.nodes {
+			s.Frozen = true
+			w.nodes[id] = s
+		}
+		set(false, true)
+		set(false, false)
+		if !cmp.Equal(before, w.table.Partitions) {
+			t.Fatal("the table has changed")
+		}
+		s := w.nodes[2]
+		s.Hung, s.Turning = true, false // one alone is another matter
+		w.nodes[2] = s
+		w.apply(ring.Command{Change: Reconcile(w.view()).Changes})
+		for p, c := range w.table.Partitions {
+			if c.HasISR(2) {
+				t.Errorf("partition %d still waits for a disk that hangs", p)
+			}
+		}
+	})
+}
+
 func TestAllUncleanLeadWithLoss(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := cluster(t, 8, 3, 3)
