@@ -135,8 +135,9 @@ func (c *core) do(w *work) {
 	case w.died != nil:
 		c.died(*w.died)
 	case w.tick:
+		held := c.store.Held() >= heldAfter
 		for _, p := range c.parts {
-			c.step(p, replica.Tick{Now: c.now})
+			c.step(p, replica.Tick{Now: c.now, Held: held})
 			c.setClock(p)
 		}
 		c.endEarly()

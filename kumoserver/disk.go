@@ -16,6 +16,8 @@ const (
 	// A write or sync that takes longer means that the disk hangs: the server says
 	// so, acknowledges nothing and grants nothing, so that others take over.
 	stuckAfter = time.Second
+	// A log that waits for so long blames nobody else, see replica.Tick.
+	heldAfter = 100 * time.Millisecond
 	// It must have worked again for so long to be trusted.
 	unstuckAfter = 2 * time.Second
 	// A primary whose disk has just become full lets writes wait for so long for

@@ -212,3 +212,60 @@ func TestAllDisksHangTogether(t *testing.T) {
 	c.Kill("server1", "server3")
 	c.VerifyFill(300)
 }
+
+// All servers are on one disk, which hangs for a second, again and again: clients
+// wait for it, and that is all that they notice. The log tells how many partitions
+// changed: leads may move to a server that had nothing to write and could not tell.
+func TestSharedDiskHangs(t *testing.T) {
+	variation(t)
+	t.Parallel()
+	dir := t.TempDir()
+	shared := filepath.Join(dir, "shared")
+	do := own(t, shared, "ext4", 1200)
+	servers := []string{"server1", "server2", "server3"}
+	for _, name := range servers {
+		if err := os.Mkdir(filepath.Join(shared, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(filepath.Join(shared, name), filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	frozen := false
+	thaw := func() {
+		if frozen {
+			frozen = false
+			do("fsfreeze", "-u", shared)
+		}
+	}
+	c := testenv.New(t, testenv.Processes(), testenv.Folder(dir))
+	t.Cleanup(thaw)
+	c.Fill(300)
+	c.EventuallyWhole()
+	load := c.Load()
+	load.GoesOn()
+	for range 2 {
+		before, changed := c.Table(), 0
+		do("fsfreeze", "-f", shared)
+		frozen = true
+		for _, name := range servers {
+			c.Eventually(name+" says so", func() bool { return diskOf(c, name).Stuck })
+		}
+		thaw()
+		for _, name := range servers {
+			c.Eventually(name+" works again", func() bool { return !diskOf(c, name).Stuck })
+		}
+		load.GoesOn()
+		for p, now := range c.Table().Partitions {
+			if now.Epoch != before.Partitions[p].Epoch {
+				changed++
+			}
+		}
+		t.Logf("%d of %d partitions changed", changed, len(before.Partitions))
+	}
+	c.EventuallyWhole()
+	load.Stop()
+	load.NoErrors()
+	load.Verify()
+	c.VerifyFill(300)
+}

@@ -80,7 +80,6 @@ type Member struct {
 	Changed            int64 // of State
 	State              rebalance.State
 	Proved             bool        // Down, and not for silence: only another process can be up
-	stuck              int64       // since when its disk hangs; 0 if it does not
 	turned             int64       // when its disk began or ceased to hang; 0: never
 	stops              int64       // since when it is about to stop; 0 if it is not
 	gone               []departed  // processes whose heartbeats no longer count
@@ -153,6 +152,7 @@ func (m *Roster) Hear(hb subjects.Heartbeat, now int64) {
 			return
 		}
 		s = &Member{Heartbeat: hb}
+		s.Disk = subjects.Disk{} // what it says of its disk is news
 		m.servers[hb.ID], m.news = s, true
 	}
 	i := s.departed(hb.Boot)
@@ -170,77 +170,6 @@ func (m *Roster) Hear(hb subjects.Heartbeat, now int64) {
 		m.again(s, hb, now)
 	default:
 		m.another(s, hb, now)
-	}
-}
-
-// again takes a heartbeat of the process that we know.
-func (m *Roster) again(s *Member, hb subjects.Heartbeat, now int64) {
-	if hb.Disk.Full != s.Disk.Full || hb.Disk.Stuck != s.Disk.Stuck {
-		m.news = true
-	}
-	s.Heartbeat, s.Heard = hb, now
-	s.hangs(now)
-	if hb.Stopping && s.stops == 0 {
-		s.stops, m.news = now, true
-	}
-	if !s.Proved {
-		m.set(s, rebalance.Up, now)
-	}
-	if s.rival == 0 {
-		return
-	}
-	if s.after++; s.after >= 2 && now-s.since >= rivalAfter {
-		s.retire(s.rival, true)
-		s.rival = 0
-	}
-}
-
-// hangs notes since when the newest heartbeats say that the disk hangs.
-func (s *Member) hangs(now int64) {
-	switch {
-	case !s.Disk.Stuck && s.stuck != 0:
-		s.stuck, s.turned = 0, now
-	case s.Disk.Stuck && s.stuck == 0:
-		s.stuck, s.turned = now, now
-	}
-}
-
-// refuse tells a process that goes on although its store is another's that it
-// must end, as soon as it is no late heartbeat that shows it, and again in case
-// that got lost. Where it only fell silent for a while, late heartbeats may be
-// what shows the other: that one must go on, too.
-func (m *Roster) refuse(s *Member, hb subjects.Heartbeat, sure bool, now int64) {
-	if s.refused != hb.Boot {
-		s.refused, s.refusedAt, s.toldAt = hb.Boot, now, now
-	}
-	if now-s.toldAt < refuseAfter || !sure && s.Heard-s.refusedAt < rivalAfter {
-		return
-	}
-	s.toldAt = now
-	m.note(subjects.EventRefused, hb.Node, "%s (process %d, boot %s) is refused: its store %s is that of %s (boot %s); was the folder copied?",
-		hb.Node, hb.PID, hb.Boot, hb.ID, s.Node, s.Boot)
-	m.notes[len(m.notes)-1].Process = ring.Process{Store: hb.ID, Boot: hb.Boot}
-}
-
-// another takes a heartbeat of another process of a store than the one we know:
-// its successor, or one that runs on a copy of its folder.
-func (m *Roster) another(s *Member, hb subjects.Heartbeat, now int64) {
-	if s.rival != hb.Boot {
-		s.rival, s.since, s.after = hb.Boot, now, 0
-	}
-	if s.State != rebalance.Down && now-max(s.Heard, m.awake) < SucceedAfter {
-		return
-	}
-	if hb.Starts < s.Starts && now-s.since < rivalAfter {
-		return // one of before that is heard late, unless it goes on: on an old folder that was put back
-	}
-	s.retire(s.Boot, s.Proved)
-	s.Heartbeat, s.Heard, s.rival, s.Proved, s.stops, s.stuck, s.turned = hb, now, 0, false, 0, 0, 0
-	s.hangs(now)
-	m.set(s, rebalance.Up, now)
-	s.Changed, m.news = now, true
-	if hb.Stopping {
-		m.Left(hb.ID, now)
 	}
 }
 
@@ -263,51 +192,8 @@ func (m *Roster) hearOther(hb subjects.Heartbeat, now int64) {
 	}
 }
 
-// departed is a process whose heartbeats no longer count. It is not sure that it
-// ended if it was only silent while another began.
-type departed struct {
-	boot ring.BootID
-	sure bool
-}
-
-// departed finds a process among those that are gone; -1 if it is not.
-func (s *Member) departed(boot ring.BootID) int {
-	return slices.IndexFunc(s.gone, func(d departed) bool { return d.boot == boot })
-}
-
-func (s *Member) retire(boot ring.BootID, sure bool) {
-	if i := s.departed(boot); i >= 0 {
-		s.gone[i].sure = s.gone[i].sure || sure
-		return
-	}
-	s.gone = append(s.gone, departed{boot, sure})
-	if len(s.gone) > maxGone {
-		s.gone = slices.Clone(s.gone[1:])
-	}
-}
-
 // lastHeard is when a silence began: not before this manager listened.
 func (m *Roster) lastHeard(s *Member) int64 { return max(s.Heard, m.listening) }
-
-// Ended takes the proof that a process is gone.
-func (m *Roster) Ended(p ring.Process, now int64) {
-	s, ok := m.servers[p.Store]
-	if !ok {
-		return
-	}
-	if s.Heartbeat.Boot != p.Boot {
-		if s.rival == p.Boot {
-			s.rival = 0
-		}
-		s.retire(p.Boot, true)
-		return
-	}
-	if !s.Proved {
-		m.set(s, rebalance.Down, now)
-		s.Proved = true
-	}
-	s.retire(p.Boot, true)
-}
 
 // Stopping lists the servers that are up and about to stop.
 func (m *Roster) Stopping() (ids []ring.NodeID) {
@@ -375,7 +261,7 @@ func (m *Roster) Status(now int64) map[ring.NodeID]rebalance.Status {
 	for id, s := range m.servers {
 		young := s.State == rebalance.Up && now-s.Changed < YoungFor
 		st := rebalance.Status{State: s.State, Boot: s.Heartbeat.Boot, Young: young, Stopping: s.stopping(), Full: s.Disk.Full, Hung: s.Disk.Stuck}
-		st.Frozen = s.stuck != 0 && now-s.stuck >= frozenAfter
+		st.Frozen = s.Disk.Stuck && now-s.turned >= frozenAfter
 		st.Turning = s.turned != 0 && now-s.turned < turnsFor
 		out[id] = st
 	}

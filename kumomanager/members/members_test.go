@@ -327,4 +327,7 @@ func TestDiskTurns(t *testing.T) {
 	w.m.Left(1, w.now)
 	say(12, false) // the next process has nothing to do with it
 	want(false, false, false)
+	w = newWatchman(t)
+	say(11, true) // the first that is heard may be the first that says so
+	want(true, false, true)
 }

@@ -46,14 +46,14 @@ func Judge(v View, from ring.Process, c ring.Change) (_ ring.Change, why string)
 	heard := filter(old.ISR, func(id ring.NodeID) bool {
 		return !slices.Contains(c.ISR, id) && v.up(id) && !v.Nodes[id].Hung && !slices.Contains(old.Unclean, id)
 	})
-	leader := v.Nodes[from.Store]
-	hangs := func(id ring.NodeID) bool { // and maybe not alone
-		n := v.Nodes[id]
-		early := leader.Hung || leader.Turning || n.Turning || len(c.ISR) == 1 && !n.Frozen
-		return id != from.Store && v.up(id) && n.Hung && early && !slices.Contains(c.ISR, id)
+	early := func(id ring.NodeID) bool {
+		return !v.hangsBeside(id, from.Store) || len(c.ISR) == 1 && !v.Nodes[id].Frozen
+	}
+	hangs := func(id ring.NodeID) bool {
+		return id != from.Store && v.up(id) && v.Nodes[id].Hung && !slices.Contains(c.ISR, id) && early(id)
 	}
 	if c.Primary == from && slices.ContainsFunc(old.ISR, hangs) {
-		return c, "disks have just begun to hang: the primary's may be next"
+		return c, "a disk hangs, or did a moment ago, and the primary's may, too"
 	}
 	if len(c.ISR) == 1 && c.Primary == from && len(heard) > 0 && !old.Disputed && !c.Told {
 		return moveAway(v, old, c, heard), ""

@@ -32,8 +32,8 @@ type Status struct {
 	// no new copies. Hung disks take nothing at all: their copies are taken out, too,
 	// unless the primary's hangs as well, as where all share one machine; the last
 	// beside the primary's only once it would have said so by now (Frozen). Nobody is
-	// held against another while Hung has just changed for either (Turning): those
-	// that share a machine are about to say the same.
+	// held against another while Hung has just changed for either (Turning, see
+	// hangsBeside).
 	Full, Hung, Frozen, Turning bool
 	// Resting nodes were just taken out of a configuration as silent although
 	// they are up; they are given no new copies for a moment.
@@ -152,6 +152,13 @@ func (v View) stays(id ring.NodeID) bool { return v.up(id) && !v.Nodes[id].Stopp
 // sick reports whether a node cannot write what its clients or its primary want.
 func (v View) sick(id ring.NodeID) bool { return v.Nodes[id].Full || v.Nodes[id].Hung }
 
+// hangsBeside reports whether a node's disk hangs and another's does not, unless
+// either has just changed: those that share a machine are about to say the same.
+func (v View) hangsBeside(id, other ring.NodeID) bool {
+	a, b := v.Nodes[id], v.Nodes[other]
+	return a.Hung && !b.Hung && !a.Turning && !b.Turning
+}
+
 // fit reports whether a node can be given something.
 func (v View) fit(id ring.NodeID) bool  { return v.stays(id) && !v.sick(id) }
 func (v View) down(id ring.NodeID) bool { return v.Nodes[id].State == Down }
@@ -205,8 +212,9 @@ func (r *reconciler) repair(p ring.Partition) {
 		d.Primary = r.process(r.pick(d.Target, able))
 		r.leads[d.Primary.Store]++
 		d.because("the primary is gone")
-	} else if n := r.Nodes[d.Primary.Store]; n.Stopping || n.Full || n.Hung && !n.Turning {
-		able := filter(d.ISR, func(id ring.NodeID) bool { return r.fit(id) && !r.Nodes[id].Turning && clean(id) })
+	} else if n := r.Nodes[d.Primary.Store]; n.Stopping || n.Full || n.Hung {
+		better := func(id ring.NodeID) bool { return n.Stopping || n.Full || r.hangsBeside(d.Primary.Store, id) }
+		able := filter(d.ISR, func(id ring.NodeID) bool { return r.fit(id) && better(id) && clean(id) })
 		if n.Stopping && len(able) == 0 {
 			able = filter(d.ISR, func(id ring.NodeID) bool { return r.stays(id) && clean(id) })
 		}
@@ -222,15 +230,15 @@ func (r *reconciler) repair(p ring.Partition) {
 	if d.loss {
 		r.force(d)
 	}
-	leader := r.Nodes[d.Primary.Store]
 	left := func(hangs func(ring.NodeID) bool) []ring.NodeID {
 		return filter(d.ISR, func(id ring.NodeID) bool {
-			return id == d.Primary.Store || !r.down(id) && (!hangs(id) || leader.Hung || leader.Turning) && !goes(id) && clean(id)
+			return id == d.Primary.Store || !r.down(id) && !hangs(id) && !goes(id) && clean(id)
 		})
 	}
-	isr := left(func(id ring.NodeID) bool { return r.Nodes[id].Hung && !r.Nodes[id].Turning })
+	hangs := func(id ring.NodeID) bool { return r.hangsBeside(id, d.Primary.Store) }
+	isr := left(hangs)
 	if len(isr) == 1 {
-		isr = left(func(id ring.NodeID) bool { return r.Nodes[id].Frozen })
+		isr = left(func(id ring.NodeID) bool { return r.Nodes[id].Frozen && hangs(id) })
 	}
 	if len(isr) < len(d.ISR) {
 		d.ISR = isr

@@ -95,8 +95,13 @@ type RangeRead struct {
 // Turn ends a batch of events.
 type Turn struct{}
 
-// Tick passes time; every 20 to 50 ms.
-type Tick struct{ Now int64 }
+// Tick passes time; every 20 to 50 ms. Held says that this process's own log has
+// waited for its disk for a while: the others' may wait for the same disk, so that
+// nobody is called silent for that time.
+type Tick struct {
+	Now  int64
+	Held bool
+}
 
 // Effect is what a machine wants done: one of the types below. Effects on the
 // store are carried out in order and at once (in memory); the store makes them

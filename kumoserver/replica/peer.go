@@ -292,8 +292,9 @@ func (l *lead) nudge(r *Replica, p *peer) {
 	}
 }
 
-// excuse does not count a time in which this process did not run as silence of
-// others: their answers may be here and not yet read. Who is silent for good is
+// excuse does not count a time in which this process did not run, or waited for its
+// disk, as silence of others: their answers may be here and not yet read, or wait
+// for the same disk. Who is silent for good is
 // found by the managers even if this process never runs well.
 func (l *lead) excuse(r *Replica, gap int64) {
 	for _, p := range l.peers {

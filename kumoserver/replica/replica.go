@@ -203,7 +203,7 @@ func (r *Replica) Step(ev Event) []Effect {
 		r.rangeRead(ev)
 	case Tick:
 		r.now = ev.Now
-		r.tick()
+		r.tick(ev.Held)
 	default:
 		panic(fmt.Sprintf("replica: unknown event %T", ev))
 	}
@@ -299,8 +299,10 @@ func (r *Replica) commitTo(seq uint64) {
 }
 
 // tick looks at what did not happen in time.
-func (r *Replica) tick() {
-	if gap := r.now - r.ticked; r.lead != nil && r.ticked != 0 && r.o.Stall > 0 && gap > r.o.Stall {
+func (r *Replica) tick(held bool) {
+	gap := r.now - r.ticked
+	stopped := r.o.Stall > 0 && gap > r.o.Stall
+	if r.lead != nil && r.ticked != 0 && (stopped || held) {
 		r.lead.excuse(r, gap)
 	}
 	r.ticked = r.now

@@ -216,7 +216,7 @@ func (s *script) event(kind string) replica.Event {
 	case "turn":
 		return replica.Turn{}
 	case "tick":
-		return replica.Tick{Now: s.now}
+		return replica.Tick{Now: s.now, Held: a.has("held")}
 	case "range-read":
 		return replica.RangeRead{
 			To: ring.NodeID(a.number("to")), Epoch: ring.Epoch(a.number("e")), From: []byte(a.text("from")), Next: []byte(a.text("next")),

@@ -74,6 +74,15 @@ const (
 	slowLazySync = 4 * time.Second
 )
 
+// Held is for how long what is to be acknowledged has waited for the disk: a write of
+// the log, and where each is synced, its sync; 0: nothing waits.
+func (s *Store) Held() time.Duration {
+	if s.opts.Sync == SyncAlways {
+		return max(s.wal.writing.since(), s.wal.syncing.since())
+	}
+	return s.wal.writing.since()
+}
+
 // Stalled is for how long a write of the log has not returned, or a sync beyond
 // what one may take; 0: none is under way.
 func (s *Store) Stalled() time.Duration {

@@ -54,3 +54,36 @@ func TestOrderOfFlags(t *testing.T) {
 	}
 	try("", "mg KEY N100 T1000 R2000\r\n", see)
 }
+
+// What docs/clients.md lists as different is, on both sides.
+func TestListedDifferences(t *testing.T) {
+	real := &side{network: "unix", addr: startMemcached(t)}
+	c := testenv.New(t, testenv.Servers(1), testenv.Replicas(1))
+	ours := &side{network: "tcp", addr: c.Client(0).Addr()}
+	defer real.close()
+	defer ours.close()
+	real.open(t)
+	ours.open(t)
+	mebi := strings.Repeat("x", 1<<20)
+	for _, d := range []struct{ set, ask, theirs, ours string }{
+		{"set nul 0 0 3\r\n10\x00\r\n", "incr nul 1\r\n", "11\r\n", "CLIENT_ERROR cannot increment or decrement non-numeric value\r\n"},
+		{"", "set big 0 0 1048576\r\n" + mebi + "\r\n", "SERVER_ERROR object too large for cache\r\n", "STORED\r\n"},
+	} {
+		for s, want := range map[*side]string{real: d.theirs, ours: d.ours} {
+			if d.set != "" {
+				s.ask(t, "", d.set)
+			}
+			if got := s.ask(t, "", d.ask); got != want {
+				t.Errorf("%s: %.40q: got %q, want %q", s.addr, d.ask, got, want)
+			}
+		}
+	}
+	for s, want := range map[*side]string{real: "ERROR\r\n", ours: "CLIENT_ERROR not a memcached command\r\n"} {
+		w := s.dial(t)
+		w.WriteString("\xff\xfeget a\r\n")
+		w.Flush()
+		if got, err := w.ReadString('\n'); err != nil || got != want {
+			t.Errorf("%s: first byte 0xff: got %q (%v), want %q", s.addr, got, err, want)
+		}
+	}
+}

@@ -58,16 +58,16 @@ var otherBreaks = []mutant{
 	{"no copies are begun", "R10", "kumomanager/rebalance/reconcile.go",
 		`	return filter(d.Target, func(id ring.NodeID) bool { return r.fit(id) && !d.Holds(id) })`,
 		`	return filter(d.Target, func(id ring.NodeID) bool { return r.fit(id) && !d.Holds(id) && d.Epoch == 0 })`},
-	{"a process that stops keeps its partitions", "R11", "kumomanager/members/members.go",
+	{"a process that stops keeps its partitions", "R11", "kumomanager/members/processes.go",
 		`	if hb.Stopping && s.stops == 0 {
 		s.stops, m.news = now, true
 	}
 `, ``},
 	{"silence is not noticed", "R8", "kumomanager/members/members.go",
 		`if s.State != rebalance.Down && now-m.lastHeard(s) > m.failAfter {`, `if s.State != rebalance.Down && now-m.lastHeard(s) > 1000*m.failAfter {`},
-	{"the proof of an end is taken for another process", "R8", "kumomanager/members/members.go",
+	{"the proof of an end is taken for another process", "R8", "kumomanager/members/processes.go",
 		`	if s.Heartbeat.Boot != p.Boot {`, `	if s.Heartbeat.Boot == 0 {`},
-	{"late heartbeats make a copy of a successor", "bad input", "kumomanager/members/members.go",
+	{"late heartbeats make a copy of a successor", "bad input", "kumomanager/members/processes.go",
 		`s.after >= 2 && now-s.since >= rivalAfter {`, `s.after >= 2 {`},
 	{"a gateway's lowest number is its newest", "R9", "kumogateway/repeat/numbers.go",
 		`	return n, s.lowest`, `	return n, n`},
