@@ -162,3 +162,15 @@ func TestDisksThatHangTogether(t *testing.T) {
 	}
 	isr(p)
 }
+
+// What was heard of a disk before a server fell silent is held against nobody once
+// it is not known whether it is up.
+func TestOldNewsOfDisks(t *testing.T) {
+	w := cluster(t, 4, 3, 3)
+	w.nodes[2] = Status{State: Unknown, Boot: w.nodes[2].Boot, Hung: true, Frozen: true}
+	v := w.view()
+	v.FailoverOnly = true
+	if out := Reconcile(v); len(out.Changes) > 0 {
+		t.Fatalf("%+v", out.Changes)
+	}
+}

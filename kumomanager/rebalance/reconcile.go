@@ -152,11 +152,12 @@ func (v View) stays(id ring.NodeID) bool { return v.up(id) && !v.Nodes[id].Stopp
 // sick reports whether a node cannot write what its clients or its primary want.
 func (v View) sick(id ring.NodeID) bool { return v.Nodes[id].Full || v.Nodes[id].Hung }
 
-// hangsBeside reports whether a node's disk hangs and another's does not, unless
-// either has just changed: those that share a machine are about to say the same.
+// hangsBeside reports whether a node that is up has a disk that hangs and another's
+// does not, unless either has just changed: those that share a machine are about to
+// say the same.
 func (v View) hangsBeside(id, other ring.NodeID) bool {
 	a, b := v.Nodes[id], v.Nodes[other]
-	return a.Hung && !b.Hung && !a.Turning && !b.Turning
+	return v.up(id) && a.Hung && !b.Hung && !a.Turning && !b.Turning
 }
 
 // fit reports whether a node can be given something.

@@ -30,6 +30,7 @@ type peer struct {
 
 	sentAt  int64 // when the newest unanswered message went
 	waiting int64 // since when something is unanswered; 0: nothing is
+	held    int64 // of that, what excuseHeld did not count
 	silent  bool
 	fault   bool   // it said that its copy cannot go on
 	tries   uint64 // EpochStarts that were sent
@@ -138,7 +139,7 @@ func (l *lead) reaches(r *Replica, seq uint64) bool {
 }
 
 // heard notes an answer.
-func (p *peer) heard() { p.waiting, p.silent = 0, false }
+func (p *peer) heard() { p.waiting, p.held, p.silent = 0, 0, false }
 
 // answered finds the peer that a message of this epoch came from, if it counts.
 func (r *Replica) answered(h *subjects.Header) *peer {
@@ -292,9 +293,8 @@ func (l *lead) nudge(r *Replica, p *peer) {
 	}
 }
 
-// excuse does not count a time in which this process did not run, or waited for its
-// disk, as silence of others: their answers may be here and not yet read, or wait
-// for the same disk. Who is silent for good is
+// excuse does not count a time in which this process did not run as silence of
+// others: their answers may be here and not yet read. Who is silent for good is
 // found by the managers even if this process never runs well.
 func (l *lead) excuse(r *Replica, gap int64) {
 	for _, p := range l.peers {
@@ -306,6 +306,21 @@ func (l *lead) excuse(r *Replica, gap int64) {
 		}
 	}
 }
+
+// excuseHeld does not count a time in which this process waited for its disk as
+// silence of others: their logs may wait for the same disk. Of one silence this is
+// done for maxHeld silences at most, by when a disk that hangs has been told of to
+// the managers: one that is merely slow holds up nobody's removal for longer.
+func (l *lead) excuseHeld(r *Replica, gap int64) {
+	for _, p := range l.peers {
+		if p.waiting != 0 && p.held+gap <= maxHeld*r.o.Silence {
+			p.held += gap
+			p.waiting = min(p.waiting+gap, r.now)
+		}
+	}
+}
+
+const maxHeld = 2
 
 // consider decides whether a replica is silent and whether a learner is close.
 func (l *lead) consider(r *Replica, p *peer) {

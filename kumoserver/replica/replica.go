@@ -300,10 +300,13 @@ func (r *Replica) commitTo(seq uint64) {
 
 // tick looks at what did not happen in time.
 func (r *Replica) tick(held bool) {
-	gap := r.now - r.ticked
-	stopped := r.o.Stall > 0 && gap > r.o.Stall
-	if r.lead != nil && r.ticked != 0 && (stopped || held) {
-		r.lead.excuse(r, gap)
+	if gap := r.now - r.ticked; r.lead != nil && r.ticked != 0 {
+		switch {
+		case r.o.Stall > 0 && gap > r.o.Stall:
+			r.lead.excuse(r, gap)
+		case held:
+			r.lead.excuseHeld(r, gap)
+		}
 	}
 	r.ticked = r.now
 	switch {
