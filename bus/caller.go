@@ -48,6 +48,8 @@ type Caller struct {
 	stop  chan struct{}
 	done  chan struct{} // closed when the sweeper has ended
 
+	departs sync.WaitGroup // the lanes' goroutines
+
 	mu     sync.RWMutex
 	closed bool
 	byName map[string]*Lane
@@ -142,6 +144,9 @@ func (c *Caller) newLane(name, addr string) *Lane {
 		return l
 	}
 	l.direct.Store(c.addLink(addr))
+	l.leaving = make(chan struct{}, 1)
+	c.departs.Add(1)
+	go l.depart()
 	grown := append(lanes[:len(lanes):len(lanes)], l)
 	c.lanes.Store(&grown)
 	c.byName[name] = l
@@ -234,6 +239,7 @@ func (c *Caller) shutdown() {
 			l.close()
 		}
 	}
+	c.departs.Wait()
 	for _, l := range links {
 		l.close()
 	}

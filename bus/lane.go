@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,13 +16,17 @@ const (
 	genShift  = slotBits
 	laneShift = slotBits + genBits
 
+	// gatherBytes is with how many bytes a frame does not wait for others' calls.
+	gatherBytes = 128 << 10
+
 	maxSlots = 1 << slotBits
 	slotMask = 1<<slotBits - 1
 	genMask  = 1<<genBits - 1
 )
 
-// Lane carries calls to one destination. A lone call leaves at once; while
-// MaxInFlight frames are unanswered, further ones wait and leave as one frame.
+// Lane carries calls to one destination. A frame takes the calls of all goroutines
+// that were ready to run when its first was made, so that a lone call leaves at
+// once; while MaxInFlight frames are unanswered, further calls wait and leave as one.
 // A frame counts as answered with the first answer to any of its calls, or
 // after 5 to 10 ms, so that one slow call does not hold up the others.
 type Lane struct {
@@ -43,6 +48,10 @@ type Lane struct {
 	flights []flight   // frames that count as unanswered
 	seq     uint32     // of the open frame
 	failed  []failure  // for the sweeper to report
+
+	// leaving holds a token while depart has something to send. A send to a
+	// destination that hangs waits, hence a goroutine for each lane.
+	leaving chan struct{}
 }
 
 // slot is a pending call.
@@ -94,9 +103,29 @@ func (l *Lane) Call(subject string, deadline time.Time, body []byte, p Pending) 
 	if err := l.add(subject, due, body, p); err != nil {
 		l.failed = append(l.failed, failure{p, err})
 	}
-	l.send()
+	if l.queued < gatherBytes {
+		select {
+		case l.leaving <- struct{}{}:
+		default: // there is one
+		}
+	} else {
+		l.send()
+	}
 	l.mu.Unlock()
 	l.c.wake()
+}
+
+// depart sends what has gathered, each time that a call is made. It gives way
+// once, to those who are about to make one: a frame costs both ends far more
+// than a call in it.
+func (l *Lane) depart() {
+	defer l.c.departs.Done()
+	for range l.leaving {
+		runtime.Gosched()
+		l.mu.Lock()
+		l.send()
+		l.mu.Unlock()
+	}
 }
 
 // add puts a call into the open frame. Called with mu held, as is all below
@@ -326,6 +355,9 @@ func (l *Lane) linkDown(down *link) {
 // close ends all calls. Called without mu.
 func (l *Lane) close() {
 	l.mu.Lock()
+	if !l.closed {
+		close(l.leaving)
+	}
 	l.closed = true
 	l.fail(ErrClosed, func(*slot) bool { return true })
 	failed := l.failed

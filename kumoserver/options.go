@@ -10,6 +10,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/etolabo/kumofs/bus"
@@ -232,10 +233,10 @@ func newBootID() (ring.BootID, error) {
 }
 
 // osBoot is the identity of the machine's run, empty where the system has none.
-func osBoot() string {
+var osBoot = sync.OnceValue(func() string {
 	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
 		return ""
 	}
 	return strings.TrimSpace(string(b))
-}
+})

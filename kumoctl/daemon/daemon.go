@@ -57,7 +57,7 @@ func Command(role, use string) (*cobra.Command, error) {
 				if err != nil {
 					return nil, err
 				}
-				return &adaptive{d, role}, nil
+				return &adaptive{d}, nil
 			})
 		},
 	}

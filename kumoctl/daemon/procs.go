@@ -15,14 +15,14 @@ import (
 // ready wakes it, and it finds nothing more to do. For a gateway with one busy
 // processor's work that is a fifth of all processor time.
 //
-// A gateway begins with one. Others keep two at least, since a goroutine of theirs
-// may hold one up in a page fault or a write to a disk that hangs.
+// A goroutine that waits for a page of a file which is mapped (bbolt's) holds its
+// processor up, unlike one in a system call. Daemons that do so keep two at least.
 
 // procs decides for how many processors there is work.
 type procs struct {
-	least, most int
-	now         int
-	low         int // looks in turn that one less would have been enough for
+	most int
+	now  int
+	low  int // looks in turn that one less would have been enough for
 }
 
 const (
@@ -35,35 +35,36 @@ const (
 	procsCalm  = 8
 )
 
-func leastProcs(role string) int {
-	if role == "gateway" {
-		return 1
-	}
-	return 2
+// use is what a process did in a time: how many processors it kept busy, and
+// whether it waited for pages from a disk.
+type use struct {
+	busy   float64
+	faults bool
 }
 
-// next says on how many processors to run after a time in which so many were busy.
-func (p *procs) next(busy float64) int {
+// next says on how many processors to run after a time of such use.
+func (p *procs) next(u use) int {
+	least := 1
+	if u.faults {
+		least = 2
+	}
 	switch {
-	case busy > procsFull*float64(p.now):
+	case u.busy > procsFull*float64(p.now):
 		p.now, p.low = 2*p.now, 0 // a burst may need all, and one too many costs little
-	case busy < procsSpare*float64(p.now-1):
+	case u.busy < procsSpare*float64(p.now-1) && p.now > least:
 		if p.low++; p.low >= procsCalm {
 			p.now, p.low = p.now-1, 0
 		}
 	default:
 		p.low = 0
 	}
-	p.now = max(p.least, min(p.now, p.most))
+	p.now = min(max(p.now, least), p.most)
 	return p.now
 }
 
 // adaptive is a daemon, alone in its process, that takes as many processors as it
 // has work for.
-type adaptive struct {
-	cli.Daemon
-	role string
-}
+type adaptive struct{ cli.Daemon }
 
 // Run is the daemon's. Whoever sets GOMAXPROCS decides for himself.
 func (a *adaptive) Run(ctx context.Context) error {
@@ -75,7 +76,7 @@ func (a *adaptive) Run(ctx context.Context) error {
 	stop, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
-		follow(stop, leastProcs(a.role), tick.C, busySince())
+		follow(stop, tick.C, useSince())
 	}()
 	defer func() {
 		close(stop)
@@ -84,10 +85,10 @@ func (a *adaptive) Run(ctx context.Context) error {
 	return a.Daemon.Run(ctx)
 }
 
-// follow sets the processors at each tick, by how many were busy since the last.
-func follow(stop <-chan struct{}, least int, tick <-chan time.Time, busy func() float64) {
-	most := runtime.GOMAXPROCS(0) // the machine's, or what its cgroup may use
-	p := &procs{least: min(least, most), most: most, now: min(least, most)}
+// follow sets the processors at each tick, by the use since the last.
+func follow(stop <-chan struct{}, tick <-chan time.Time, since func() use) {
+	// All that the machine has, or what its cgroup may use.
+	p := &procs{most: runtime.GOMAXPROCS(0), now: 1}
 	runtime.GOMAXPROCS(p.now)
 	for {
 		select {
@@ -96,29 +97,34 @@ func follow(stop <-chan struct{}, least int, tick <-chan time.Time, busy func() 
 		case <-tick:
 		}
 		was := p.now
-		if n := p.next(busy()); n != was {
+		if n := p.next(since()); n != was {
 			runtime.GOMAXPROCS(n)
 		}
 	}
 }
 
-// busySince returns a function that tells how many processors this process kept
-// busy since it was called last.
-func busySince() func() float64 {
-	used, at := processorTime(), time.Now()
-	return func() float64 {
-		u, now := processorTime(), time.Now()
-		busy := float64(u-used) / float64(now.Sub(at))
-		used, at = u, now
-		return busy
+// useSince returns a function that tells how this process was used since it was
+// called last.
+func useSince() func() use {
+	was, at := usage(), time.Now()
+	return func() use {
+		is, now := usage(), time.Now()
+		u := use{busy: float64(is.cpu-was.cpu) / float64(now.Sub(at)), faults: is.faults > was.faults}
+		was, at = is, now
+		return u
 	}
 }
 
-// processorTime is what this process has used so far.
-func processorTime() time.Duration {
+// used is what a process has used so far.
+type used struct {
+	cpu    time.Duration
+	faults int64 // pages that came from a disk
+}
+
+func usage() used {
 	var r syscall.Rusage
 	if syscall.Getrusage(syscall.RUSAGE_SELF, &r) != nil {
-		return 0
+		return used{}
 	}
-	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
+	return used{time.Duration(r.Utime.Nano() + r.Stime.Nano()), int64(r.Majflt)}
 }

@@ -7,7 +7,7 @@ import (
 )
 
 func TestProcsFollowTheWork(t *testing.T) {
-	p := &procs{least: 1, most: 4, now: 1}
+	p := &procs{most: 4, now: 1}
 	steps := []struct {
 		busy  float64
 		times int
@@ -32,17 +32,30 @@ func TestProcsFollowTheWork(t *testing.T) {
 	for i, s := range steps {
 		got := 0
 		for range s.times {
-			got = p.next(s.busy)
+			got = p.next(use{busy: s.busy})
 		}
 		if got != s.want {
 			t.Fatalf("step %d, %v busy %d times: %d processors, want %d", i, s.busy, s.times, got, s.want)
 		}
 	}
-	two := &procs{least: 2, most: 2, now: 2}
-	for range 100 {
-		if n := two.next(0); n != 2 {
-			t.Fatalf("%d processors, want at least 2", n)
+}
+
+// Who waits for pages has a second processor meanwhile, and a while longer.
+func TestProcsForPageFaults(t *testing.T) {
+	p := &procs{most: 4, now: 1}
+	for range 3 * procsCalm {
+		if n := p.next(use{faults: true}); n != 2 {
+			t.Fatalf("%d processors while pages are waited for, want 2", n)
 		}
+	}
+	for i := range procsCalm {
+		if n, want := p.next(use{}), 2-(i+1)/procsCalm; n != want {
+			t.Fatalf("%d processors %d looks later, want %d", n, i+1, want)
+		}
+	}
+	alone := &procs{most: 1, now: 1}
+	if n := alone.next(use{faults: true}); n != 1 {
+		t.Errorf("%d processors where there is one", n)
 	}
 }
 
@@ -54,7 +67,7 @@ func TestProcsAreSet(t *testing.T) {
 	tick, busy := make(chan time.Time), make(chan float64)
 	go func() {
 		defer close(done)
-		follow(stop, 1, tick, func() float64 { return <-busy })
+		follow(stop, tick, func() use { return use{busy: <-busy} })
 	}()
 	defer func() { close(stop); <-done }()
 	// What a tick changed can be seen when the next is taken.
@@ -80,13 +93,13 @@ func TestProcsAreSet(t *testing.T) {
 }
 
 // What a process has used is measured.
-func TestBusySince(t *testing.T) {
-	busy := busySince()
+func TestUseSince(t *testing.T) {
+	since := useSince()
 	deadline := time.Now().Add(time.Minute)
 	for {
 		for n := 0; n < 1e8; n++ {
 		}
-		switch b := busy(); {
+		switch b := since().busy; {
 		case b > 0:
 			return
 		case b < 0 || time.Now().After(deadline):
