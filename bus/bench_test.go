@@ -21,7 +21,7 @@ type looper struct {
 	wg   *sync.WaitGroup
 }
 
-func (p *looper) Done(_ []byte, err error) {
+func (p *looper) Done(_ []byte, err error, _ *bus.Batch) {
 	if err != nil {
 		p.bad.Add(1)
 	}
@@ -78,7 +78,7 @@ func BenchmarkCalls(b *testing.B) {
 				for range callers {
 					p := &looper{l: l, left: &left, bad: &bad, wg: &wg,
 						body: append([]byte{0xc5, 4, 0}, make([]byte, 1024)...)}
-					p.Done(nil, nil)
+					p.Done(nil, nil, nil)
 				}
 				wg.Wait()
 				b.StopTimer()

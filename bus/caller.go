@@ -29,8 +29,30 @@ type Pending interface {
 	// ErrTooLarge or ErrClosed. It is called on the goroutine that receives
 	// answers or on the one that watches deadlines, never from within Call
 	// (unless the caller is closed), and holds that goroutine up, so it must
-	// not wait for anything. It may call Call.
-	Done(body []byte, err error)
+	// not wait for anything. It may call Call. What may be put off until more
+	// outcomes are known is added to b, unless that is nil.
+	Done(body []byte, err error, b *Batch)
+}
+
+// Batch is what is put off until all answers of a frame were given out.
+type Batch struct{ later []Flusher }
+
+// Flusher is somebody who puts things off.
+type Flusher interface {
+	// Flush does what was put off. It is called once for each Add, on the same
+	// goroutine, and must not wait for anything.
+	Flush()
+}
+
+// Add has f flushed.
+func (b *Batch) Add(f Flusher) { b.later = append(b.later, f) }
+
+func (b *Batch) flush() {
+	for _, f := range b.later {
+		f.Flush()
+	}
+	clear(b.later)
+	b.later = b.later[:0]
 }
 
 // Caller makes calls that wait for answers, from any number of goroutines. It
@@ -88,7 +110,7 @@ func (b *Bus) NewCaller(o CallerOptions) (*Caller, error) {
 	}
 	c.lanes.Store(new([]*Lane))
 	c.main = &link{c: c, reply: o.ReplyPrefix + ".0", nc: b.nc}
-	sub, err := b.Handle(c.main.reply, o.ClusterID, c.receive)
+	sub, err := b.Handle(c.main.reply, o.ClusterID, c.receiver())
 	if err != nil {
 		return nil, fmt.Errorf("new caller: %w", err)
 	}
@@ -250,8 +272,17 @@ func (c *Caller) shutdown() {
 	<-c.done
 }
 
-// receive takes a frame of answers. It runs in one goroutine per connection.
-func (c *Caller) receive(f *Frame) {
+// receiver returns what takes frames of answers, in one goroutine.
+func (c *Caller) receiver() func(*Frame) {
+	later := new(Batch)
+	return func(f *Frame) {
+		c.receive(f, later)
+		later.flush()
+	}
+}
+
+// receive takes a frame of answers.
+func (c *Caller) receive(f *Frame, later *Batch) {
 	lanes := *c.lanes.Load()
 	var batch [64]answer
 	var lane *Lane
@@ -260,7 +291,7 @@ func (c *Caller) receive(f *Frame) {
 		id, body, ok := f.Next()
 		num := id >> laneShift
 		if n > 0 && (!ok || n == len(batch) || lane.num != num) {
-			lane.answer(batch[:n])
+			lane.answer(batch[:n], later)
 			n = 0
 		}
 		if !ok {

@@ -259,7 +259,7 @@ func TestOverload(t *testing.T) {
 
 type pendingFunc func([]byte, error)
 
-func (f pendingFunc) Done(body []byte, err error) { f(body, err) }
+func (f pendingFunc) Done(body []byte, err error, _ *bus.Batch) { f(body, err) }
 
 func TestBigCallsAreSplit(t *testing.T) {
 	noLeaks(t)

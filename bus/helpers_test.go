@@ -146,7 +146,7 @@ type result struct {
 
 func newResult() *result { return &result{done: make(chan struct{})} }
 
-func (r *result) Done(body []byte, err error) {
+func (r *result) Done(body []byte, err error, _ *bus.Batch) {
 	r.body, r.err = body, err
 	close(r.done) // panics when called twice
 }

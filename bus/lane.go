@@ -97,7 +97,7 @@ func (l *Lane) Call(subject string, deadline time.Time, body []byte, p Pending) 
 	l.mu.Lock()
 	if l.closed {
 		l.mu.Unlock()
-		p.Done(nil, ErrClosed)
+		p.Done(nil, ErrClosed, nil)
 		return
 	}
 	if err := l.add(subject, due, body, p); err != nil {
@@ -260,7 +260,7 @@ func (l *Lane) landed(seq uint32) {
 }
 
 // answer completes calls. Called without mu.
-func (l *Lane) answer(batch []answer) {
+func (l *Lane) answer(batch []answer, later *Batch) {
 	l.mu.Lock()
 	for i := range batch {
 		n := uint32(batch[i].id & slotMask)
@@ -276,7 +276,7 @@ func (l *Lane) answer(batch []answer) {
 	l.mu.Unlock()
 	for i := range batch {
 		if batch[i].p != nil {
-			batch[i].p.Done(batch[i].body, nil)
+			batch[i].p.Done(batch[i].body, nil, later)
 		}
 		batch[i] = answer{}
 	}
@@ -303,7 +303,7 @@ func (l *Lane) sweep(tick uint32, now int64) (busy bool) {
 	busy = l.pending > 0
 	l.mu.Unlock()
 	for _, f := range failed {
-		f.p.Done(nil, f.err)
+		f.p.Done(nil, f.err, nil)
 	}
 	return busy || len(failed) > 0
 }
@@ -365,6 +365,6 @@ func (l *Lane) close() {
 	l.open, l.ready, l.queued, l.flights = outCalls{}, nil, 0, nil
 	l.mu.Unlock()
 	for _, f := range failed {
-		f.p.Done(nil, f.err)
+		f.p.Done(nil, f.err, nil)
 	}
 }

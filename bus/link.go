@@ -59,7 +59,7 @@ func (l *link) connect(ctx context.Context) {
 		l.c.b.log.Warn("bus: no direct connection", "addr", l.addr, "err", err)
 		return
 	}
-	handler := l.c.b.frameHandler(l.c.o.ClusterID, l.c.receive)
+	handler := l.c.b.frameHandler(l.c.o.ClusterID, l.c.receiver())
 	sub, err := nc.Subscribe(l.reply, handler)
 	if err == nil {
 		err = sub.SetPendingLimits(pendingMessages, pendingBytes)

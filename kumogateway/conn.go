@@ -36,6 +36,7 @@ type conn struct {
 	written    int        // bytes of out that are with the writer
 	counted    int        // bytes of answers that the gateway's sum has of this connection
 	writing    bool       // somebody writes
+	put        bool       // output waits for the rest of a frame of answers; see Flush
 	broken     bool       // nothing can be written any more
 	writer     sync.WaitGroup
 	stats      counters

@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/etolabo/kumofs/bus"
 	"github.com/etolabo/kumofs/kumogateway/memcache"
 	"github.com/etolabo/kumofs/subjects"
 	"github.com/etolabo/kumofs/subjects/ring"
@@ -21,7 +22,7 @@ type flushJob struct {
 }
 
 // finish implements owner.
-func (j *flushJob) finish(_ *op, a *memcache.Reply) {
+func (j *flushJob) finish(_ *op, a *memcache.Reply, _ *bus.Batch) {
 	j.mu.Lock()
 	if a.Status.IsError() {
 		j.worst = *a

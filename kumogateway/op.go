@@ -15,8 +15,8 @@ import (
 // owner is told what came of an operation.
 type owner interface {
 	// finish is called once, on any goroutine; it must not wait. a.Value may
-	// be kept.
-	finish(o *op, a *memcache.Reply)
+	// be kept. With b, output may wait for other answers.
+	finish(o *op, a *memcache.Reply, b *bus.Batch)
 }
 
 // op is one operation on one partition, through all of its attempts. It
@@ -38,6 +38,7 @@ type op struct {
 	n        uint64 // the operation's number in its partition, 0 before the first attempt
 	part     ring.Partition
 	course   repeat.Course
+	batch    *bus.Batch // of the answer that is being looked at
 	deadline time.Time
 	due      time.Time // while it waits: when to try again without a newer ring
 
@@ -211,8 +212,9 @@ func unplace(w uint64) (ring.Partition, ring.Epoch) {
 }
 
 // Done takes the outcome of an attempt; see bus.Pending.
-func (a *attempt) Done(body []byte, err error) {
+func (a *attempt) Done(body []byte, err error, b *bus.Batch) {
 	if o := a.op.Swap(nil); o != nil {
+		o.batch = b
 		o.outcome(body, err)
 	}
 }
@@ -283,7 +285,9 @@ func (o *op) end(a memcache.Reply) {
 		o.n = 0
 	}
 	o.reply = a // a pointer to a would have it allocated
-	o.owner.finish(o, &o.reply)
+	b := o.batch
+	o.batch = nil
+	o.owner.finish(o, &o.reply, b)
 }
 
 var statuses = map[subjects.Status]memcache.Status{

@@ -9,8 +9,25 @@ import (
 // flush writes what is ready, if nobody does so already.
 func (c *conn) flush() {
 	c.mu.Lock()
+	c.leave()
+	c.mu.Unlock()
+}
+
+// leave is flush with mu held.
+func (c *conn) leave() {
 	if len(c.out) > 0 && !c.writing && !c.broken && !c.partial() {
 		c.write()
+	}
+}
+
+// Flush writes the answers that came in one frame.
+func (c *conn) Flush() {
+	c.mu.Lock()
+	c.put = false
+	c.leave()
+	c.count()
+	if c.waits {
+		c.changed.Signal()
 	}
 	c.mu.Unlock()
 }

@@ -1,6 +1,7 @@
 package kumogateway
 
 import (
+	"github.com/etolabo/kumofs/bus"
 	"github.com/etolabo/kumofs/kumogateway/memcache"
 	"github.com/etolabo/kumofs/subjects"
 )
@@ -123,7 +124,7 @@ func (c *conn) conflict(hash uint64, write bool) bool {
 func mark(hash uint64) uint64 { return hash >> 58 }
 
 // finish implements owner.
-func (c *conn) finish(o *op, a *memcache.Reply) {
+func (c *conn) finish(o *op, a *memcache.Reply, b *bus.Batch) {
 	if o.req.Syntax == memcache.SyntaxMeta && o.req.Op == memcache.OpGet && a.Stale && !a.Sent {
 		c.mu.Lock()
 		o.refetch()
@@ -149,8 +150,11 @@ func (c *conn) finish(o *op, a *memcache.Reply) {
 	o.reply, o.done = *a, true
 	c.parked += len(a.Value)
 	c.drain()
-	if len(c.out) > 0 && !c.writing && !c.broken && !c.partial() {
-		c.write()
+	if b == nil || len(c.out) >= listOut {
+		c.leave()
+	} else if !c.put {
+		c.put = true
+		b.Add(c)
 	}
 	c.count()
 	if c.waits {

@@ -19,6 +19,7 @@ func (r *router) unsent(o *op, req *memcache.Request, key []byte) {
 
 // hold keeps an operation until a newer ring is there, or at most for d.
 func (r *router) hold(o *op, d time.Duration) {
+	o.batch = nil
 	now := time.Now()
 	if !now.Before(o.deadline) {
 		o.giveUp(memcache.StatusTimedOut)

@@ -43,7 +43,7 @@ type answerOf struct {
 }
 
 // Done implements bus.Pending.
-func (a *answerOf) Done(body []byte, err error) {
+func (a *answerOf) Done(body []byte, err error, _ *bus.Batch) {
 	if a.err = err; err == nil {
 		a.err = a.rep.Decode(body)
 	}

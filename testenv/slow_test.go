@@ -23,7 +23,7 @@ type tally struct {
 }
 
 // Done implements bus.Pending.
-func (y *tally) Done(body []byte, err error) {
+func (y *tally) Done(body []byte, err error, _ *bus.Batch) {
 	defer y.wg.Done()
 	y.mu.Lock()
 	defer y.mu.Unlock()
