@@ -27,9 +27,9 @@ type Pending interface {
 	// Done is called exactly once: with the body of the answer, which aliases
 	// the message, or with ErrTimeout, ErrDisconnected, ErrOverloaded,
 	// ErrTooLarge or ErrClosed. It is called on the goroutine that receives
-	// answers or on the one that watches deadlines, never from within Call
-	// (unless the caller is closed), and holds that goroutine up, so it must
-	// not wait for anything. It may call Call. What may be put off until more
+	// answers, on the one that watches deadlines, or from within Call (if the
+	// caller is closed, or the answer was at hand in this process), and holds
+	// that goroutine up, so it must not wait for anything. It may call Call. What may be put off until more
 	// outcomes are known is added to b, unless that is nil.
 	Done(body []byte, err error, b *Batch)
 }

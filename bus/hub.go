@@ -117,6 +117,18 @@ func (b *Bus) hand(subject string, data []byte) (done bool, err error) {
 	return true, nil
 }
 
+// now answers a call if somebody in this process has the answer at hand.
+func (b *Bus) now(subject string, body []byte, clusterID func() uint64) (answer []byte, ok bool) {
+	if b.hub == nil {
+		return nil, false
+	}
+	s := b.hub.find(subject)
+	if s == nil || s.now == nil || s.cluster() != clusterID() {
+		return nil, false
+	}
+	return s.now(body)
+}
+
 // handOver is what waits within the process for a subscription's handler, with
 // the bounds of any other.
 type handOver struct {

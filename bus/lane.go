@@ -91,8 +91,13 @@ type answer struct {
 
 // Call sends body, one msgpack value, which it copies; p gets the answer. The
 // subject is used if the call is the first of its frame. Calls leave in the
-// order in which they were made.
+// order in which they were made, but for those that are answered at once; see
+// HandleNow.
 func (l *Lane) Call(subject string, deadline time.Time, body []byte, p Pending) {
+	if answer, ok := l.c.b.now(subject, body, l.c.o.ClusterID); ok {
+		p.Done(answer, nil, nil)
+		return
+	}
 	due := int64(deadline.Sub(l.c.zero))
 	l.mu.Lock()
 	if l.closed {

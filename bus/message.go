@@ -32,8 +32,10 @@ type Sub struct {
 	b       *Bus
 	subject string
 	s       *nats.Subscription
-	done    chan struct{} // closed when the handler's goroutine has ended
-	local   *handOver     // of those that take frames, with a hub
+	done    chan struct{}                              // closed when the handler's goroutine has ended
+	local   *handOver                                  // of those that take frames, with a hub
+	now     func(body []byte) (answer []byte, ok bool) // see HandleNow
+	cluster func() uint64                              // of now
 }
 
 // Dropped is the number of messages that found the queue full.
@@ -155,6 +157,10 @@ func (b *Bus) Flush(ctx context.Context) error {
 // refused, as are malformed ones and those of another wire version: counted by
 // Stats and, once meshID is known and not 0, logged at most once a minute.
 func (b *Bus) Handle(subject string, clusterID func() uint64, h func(*Frame)) (*Sub, error) {
+	return b.handle(subject, clusterID, h, nil)
+}
+
+func (b *Bus) handle(subject string, clusterID func() uint64, h func(*Frame), now func([]byte) ([]byte, bool)) (*Sub, error) {
 	handle := b.frameHandler(clusterID, h)
 	if b.hub == nil {
 		return b.subscribe(subject, nil, handle)
@@ -168,9 +174,18 @@ func (b *Bus) Handle(subject string, clusterID func() uint64, h func(*Frame)) (*
 	if err != nil {
 		return nil, err
 	}
+	s.now, s.cluster = now, clusterID
 	go q.run(handle)
 	b.hub.add(s)
 	return s, nil
+}
+
+// HandleNow is Handle for calls most of which can be answered without waiting. A
+// call from within the process does not become part of a frame if now, which is
+// called on the caller's goroutine, has the answer: one msgpack value that is not
+// written to again. If now has none, the call takes the ordinary way.
+func (b *Bus) HandleNow(subject string, clusterID func() uint64, h func(*Frame), now func(body []byte) (answer []byte, ok bool)) (*Sub, error) {
+	return b.handle(subject, clusterID, h, now)
 }
 
 // part ends the hand-over within the process.

@@ -37,6 +37,7 @@ type conn struct {
 	counted    int        // bytes of answers that the gateway's sum has of this connection
 	writing    bool       // somebody writes
 	put        bool       // output waits for the rest of a frame of answers; see Flush
+	parsing    bool       // the reader is at work, and writes output before it waits
 	broken     bool       // nothing can be written any more
 	writer     sync.WaitGroup
 	stats      counters
@@ -184,6 +185,8 @@ func (c *conn) read() error {
 		c.foreign(c.buf[c.r:c.w])
 		return nil
 	}
+	c.parses()
+	defer c.parsed()
 	var req memcache.Request
 	for {
 		n, ok := c.parser.Next(c.buf[c.r:c.w], &req)
@@ -197,10 +200,11 @@ func (c *conn) read() error {
 			}
 			continue
 		}
-		c.flush()
+		c.parsed()
 		if err := c.fill(); err != nil {
 			return err
 		}
+		c.parses()
 	}
 }
 
@@ -220,7 +224,8 @@ func (c *conn) pause() {
 		c.write()
 		return
 	}
-	c.waits = true
+	was := c.parsing
+	c.waits, c.parsing = true, false
 	c.changed.Wait()
-	c.waits = false
+	c.waits, c.parsing = false, was
 }

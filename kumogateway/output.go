@@ -13,8 +13,26 @@ func (c *conn) flush() {
 	c.mu.Unlock()
 }
 
-// leave is flush with mu held.
+// parses says that the reader is at work on what came, so that answers leave
+// together when it is done; and parsed that it is.
+func (c *conn) parses() {
+	c.mu.Lock()
+	c.parsing = true
+	c.mu.Unlock()
+}
+
+func (c *conn) parsed() {
+	c.mu.Lock()
+	c.parsing = false
+	c.leave()
+	c.mu.Unlock()
+}
+
+// leave is flush with mu held. What has grown large leaves in any case.
 func (c *conn) leave() {
+	if c.parsing && len(c.out) < listOut {
+		return
+	}
 	if len(c.out) > 0 && !c.writing && !c.broken && !c.partial() {
 		c.write()
 	}

@@ -17,11 +17,15 @@ func (s *Server) subscribe() error {
 	peers := func(f *bus.Frame) { s.onPeers(f) }
 	r := s.newReader()
 	r.keeps = true
+	sub, err := s.bus.HandleNow(c.Parts(s.name, subjects.VerbRead), s.meshID, r.onReads, s.readNow)
+	if err != nil {
+		return err
+	}
+	s.stops = append(s.stops, sub.Close)
 	for _, h := range []struct {
 		subject string
 		handle  func(*bus.Frame)
 	}{
-		{c.Parts(s.name, subjects.VerbRead), r.onReads},
 		{c.Parts(s.name, subjects.VerbWrite), s.onWrites},
 		{c.Parts(s.name, subjects.VerbPrepare), peers},
 		{c.Parts(s.name, subjects.VerbEpoch), peers},
@@ -246,8 +250,7 @@ func (r *reader) found(i int, rec subjects.Record, found bool, err error) {
 		rep.Status = subjects.StatusRetry
 	case found:
 		r.bytes += len(rec.Value)
-		rep.Status, rep.Value, rep.Flags = subjects.StatusOK, rec.Value, rec.Flags
-		rep.Cas, rep.Expiry, rep.Marks, rep.Size = rec.CAS(), rec.Expiry, rec.Bits, uint32(len(rec.Value))
+		rep.Fill(&rec)
 		rep.Idle, rep.Hit = r.s.recent.read(ring.Hash(m.Key), r.clock, !m.Peek)
 	}
 	if r.s.o.Replica.Confirm && (rep.Status == subjects.StatusOK || rep.Status == subjects.StatusNotFound) {

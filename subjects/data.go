@@ -349,6 +349,12 @@ type Reply struct {
 	Hit  bool
 }
 
+// Fill makes it the answer to a read that found a record, whose value it aliases.
+func (m *Reply) Fill(rec *Record) {
+	m.Status, m.Value, m.Flags, m.Expiry = StatusOK, rec.Value, rec.Flags, rec.Expiry
+	m.Cas, m.Marks, m.Size = rec.CAS(), rec.Bits, uint32(len(rec.Value))
+}
+
 // Append appends the message in its wire form.
 func (m *Reply) Append(b []byte) []byte {
 	b = appendArray(b, 10)
