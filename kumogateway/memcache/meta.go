@@ -192,9 +192,7 @@ func (p *TextParser) debug(flags []byte, r *Request) bool {
 // operation.
 func (p *TextParser) metaFlags(l *metaLine, flags []byte, words int) Status {
 	r, m := l.r, l.m
-	if m.Command == 'a' {
-		r.Delta = 1
-	}
+	r.Delta = usualDelta(m.Command)
 	why := StatusOK
 	switch {
 	case len(r.Key) > MaxKey:
@@ -218,6 +216,14 @@ func (p *TextParser) metaFlags(l *metaLine, flags []byte, words int) Status {
 		return why
 	}
 	return l.operation()
+}
+
+// usualDelta is the delta of a command that names none.
+func usualDelta(command byte) uint64 {
+	if command == 'a' {
+		return 1
+	}
+	return 0
 }
 
 // metaFlag parses one flag. What it returns ends the line; what it leaves in

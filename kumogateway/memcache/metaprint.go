@@ -186,7 +186,7 @@ func AppendMetaRequest(dst []byte, r *Request) []byte {
 		v      uint64
 	}{
 		{'C', m.Compare, r.CAS}, {'E', m.Mint, m.Token}, {'F', r.Flags != 0, uint64(r.Flags)},
-		{'J', r.Initial != 0, r.Initial}, {'D', m.Command == 'a' && r.Delta != 1, r.Delta},
+		{'J', r.Initial != 0, r.Initial}, {'D', r.Delta != usualDelta(m.Command), r.Delta},
 	} {
 		if f.set {
 			dst = strconv.AppendUint(append(dst, ' ', f.letter), f.v, 10)
