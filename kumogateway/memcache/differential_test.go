@@ -246,9 +246,16 @@ func TestAgainstMemcachedRandom(t *testing.T) {
 			script.WriteString(strings.Join(words, " "))
 			script.WriteString("\r\n")
 		}
-		ask(t, socket, "delete a\r\n\r\ndelete b\r\n"+cleanup)
-		want := ask(t, socket, script.String())
-		if got := answer(t, script.String()); got != want {
+		got, want := answer(t, script.String()), ""
+		// Where a script ends within a value, memcached at times drops answers that
+		// it has not written yet.
+		for range 10 {
+			ask(t, socket, "delete a\r\n\r\ndelete b\r\n"+cleanup)
+			if want = ask(t, socket, script.String()); !strings.HasPrefix(got, want) || got == want {
+				break
+			}
+		}
+		if got != want {
 			t.Fatalf("script %q\n got %q\nwant %q", script.String(), got, want)
 		}
 	})

@@ -166,7 +166,7 @@ func FuzzTextParser(f *testing.F) {
 func FuzzMetaParser(f *testing.F) {
 	for _, seed := range []string{
 		"g a s v Oabc k C5", "s YQ== 3 b T0 MA N5\r\nabc", "d a I x q", "a a N0 J13 v t D5 MD", "e a b", "g a N5 T6 R7 E8 t c f h l",
-		"g a R7 T6 N5 q", "s a 0 F4294967295 C1 E2 I\r\n", "s a 100 S", "d 0 D1", "g a b", "e YQ== b",
+		"g a R7 T6 N5 q", "s a 0 F4294967295 C1 E2 I\r\n", "s a 100 S", "d 0 D1", "s a 0 N10", "g a b", "e YQ== b",
 	} {
 		f.Add([]byte(seed), []byte("a v"), 3)
 	}

@@ -358,7 +358,9 @@ func (l *metaLine) operation() Status {
 		case m.Compare && (r.Op == OpSet || r.Op == OpReplace):
 			r.Op = OpCAS
 		}
-		r.Vivify = r.Vivify && (r.Op == OpAppend || r.Op == OpPrepend)
+		if r.Op != OpAppend && r.Op != OpPrepend {
+			r.Vivify, r.Fresh = false, 0 // it is made in any case
+		}
 	}
 	return StatusOK
 }

@@ -64,7 +64,7 @@ func TestMetaRequests(t *testing.T) {
 			func(r *Request) { r.Flags, r.Exptime = 7, 9 })},
 		{"ms a 1 C0 MR\r\nx\r\n", req(OpCAS, meta('s', "", "", func(m *Meta) { m.Compare = true }), func(r *Request) { r.Value = key("x") })},
 		{"ms a 1 ME C9 N5\r\nx\r\n", req(OpAdd, meta('s', "", "", func(m *Meta) { m.Compare = true }),
-			func(r *Request) { r.Value, r.Fresh = key("x"), 5 })},
+			func(r *Request) { r.Value = key("x") })},
 		{"ms a 1 MA C9 N5\r\nx\r\n", req(OpAppend, meta('s', "", "", func(m *Meta) { m.Compare = true }),
 			func(r *Request) { r.Value, r.Vivify, r.Fresh, r.CAS = key("x"), true, 5, 9 })},
 		{"ms a 17 MA\r\n" + strings.Repeat("v", 17) + "\r\n", req(OpAppend, meta('s', "", "", nil), func(r *Request) { r.TooLarge = true })},
