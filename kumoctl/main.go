@@ -55,7 +55,7 @@ Data goes to standard output, talk to standard error. Exit codes: 0 done,
 	cli.SecondsVarP(pf, &g.timeout, "timeout", "", "how long to wait for an answer")
 	root.AddCommand(
 		newUp(g), newStatus(g), newAttach(g, false), newAttach(g, true), newDetach(g, false), newDetach(g, true),
-		newReplace(g), newRecover(g), newStat(g), newHash(g), newAssign(g), newDump(g), newBench(g), newVersion(g),
+		newReplace(g), newRecover(g), newStat(g), newHash(g), newAssign(g), newDump(g), newBench(g), newConfig(g), newVersion(g),
 	)
 	return root
 }

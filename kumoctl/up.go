@@ -71,12 +71,12 @@ func up(ctx context.Context, talk io.Writer, o local.Options, restartAfter time.
 	if o.MemcachedPort < 0 || o.MemcachedPort > math.MaxUint16 {
 		return cli.Usagef("--port %d: want 0 to %d", o.MemcachedPort, math.MaxUint16)
 	}
-	log, files, err := cli.Logging{Verbose: o.Verbose}.Open()
+	log, err := cli.Logging{Verbose: o.Verbose, Format: cli.LogText}.Open()
 	if err != nil {
 		return err
 	}
-	defer files.Close()
-	o.Log = upLog(log, o.Verbose)
+	defer log.Close()
+	o.Log = upLog(log.Logger, o.Verbose)
 	began := time.Now()
 	c, err := local.Open(o)
 	if err != nil {

@@ -59,6 +59,7 @@ type conn struct {
 	buf     []byte // nil while an idle connection waits
 	r, w    int    // what of buf is not parsed yet
 	small   int    // reads since a large buffer was needed
+	limited bool   // there is a time until which the client may be silent
 	key     []byte
 
 	takeFunc func(fd uintptr) bool // see receive
@@ -132,7 +133,7 @@ func (c *conn) serve() {
 	}
 	c.mu.Unlock()
 	// A client that closed only its half, as nc does, gets its answers.
-	c.nc.SetWriteDeadline(time.Now().Add(c.g.o.OpTimeout + flushFor))
+	c.nc.SetWriteDeadline(time.Now().Add(c.g.lim.operation() + flushFor))
 	c.flush()
 	c.await(func() bool { return c.head == c.tail && (c.broken || !c.writing && len(c.out) == 0) })
 	c.writer.Wait()

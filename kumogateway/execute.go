@@ -90,6 +90,6 @@ func (c *conn) submit(r *memcache.Request) {
 		return
 	}
 	c.g.held.Add(int64(o.size))
-	o.deadline = time.Now().Add(c.g.o.OpTimeout)
+	o.deadline = time.Now().Add(c.g.lim.operation())
 	c.g.router.send(o, r, key)
 }

@@ -45,7 +45,7 @@ func (r *router) flush(done func(memcache.Reply)) {
 	}
 	j := &flushJob{r: r, done: done, left: len(rs.parts)}
 	req := memcache.Request{Op: memcache.OpFlushAll}
-	deadline := time.Now().Add(r.o.OpTimeout)
+	deadline := time.Now().Add(r.lim.operation())
 	for p := range rs.parts {
 		o := &op{r: r, owner: j, try: new(attempt), req: req, verb: subjects.VerbFlush, part: ring.Partition(p), deadline: deadline}
 		r.send(o, &req, nil)
@@ -56,7 +56,7 @@ func (r *router) flush(done func(memcache.Reply)) {
 // before everything that comes after it on this connection.
 func (c *conn) flushAll(r *memcache.Request) {
 	switch {
-	case !c.g.o.EnableFlushAll:
+	case !c.g.lim.flushAll.Load():
 		c.answer(r, memcache.Reply{Status: memcache.StatusFlushDisabled})
 		return
 	case r.Status != memcache.StatusOK:

@@ -20,6 +20,7 @@ import (
 // Gateway serves memcached clients; see Open.
 type Gateway struct {
 	o         Options
+	lim       *limits
 	boot      ring.BootID
 	bus       *bus.Bus
 	ownBus    bool
@@ -62,7 +63,7 @@ func Open(o Options) (_ *Gateway, err error) {
 		return nil, fmt.Errorf("open gateway: %w", err)
 	}
 	g := &Gateway{
-		o: o, boot: newBootID(), started: time.Now(),
+		o: o, lim: newLimits(&o), boot: newBootID(), started: time.Now(),
 		conns: make(map[*conn]struct{}), ended: make(chan struct{}),
 	}
 	g.buffers.New = func() any { return new(readBuf) }
@@ -94,7 +95,7 @@ func Open(o Options) (_ *Gateway, err error) {
 			return nil, fmt.Errorf("open gateway: %w", err)
 		}
 	}
-	if g.router, err = openRouter(&g.o, g.bus, g.boot, g.underWay); err != nil {
+	if g.router, err = openRouter(&g.o, g.lim, g.bus, g.boot, g.underWay); err != nil {
 		return nil, err
 	}
 	if g.stat, err = g.bus.Subscribe(o.Cluster.NodeAdmin(g.Node(), subjects.NodeStat), g.answerStat); err != nil {
@@ -182,7 +183,7 @@ func (g *Gateway) take(nc net.Conn) error {
 	if g.closed {
 		return net.ErrClosed
 	}
-	if len(g.conns) >= g.o.MaxConnections {
+	if int64(len(g.conns)) >= g.lim.conns.Load() {
 		nc.SetWriteDeadline(time.Now().Add(time.Millisecond))
 		nc.Write([]byte(memcache.StatusTooManyConns.String() + "\r\n"))
 		return errTooMany

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/etolabo/kumofs/bus"
@@ -25,10 +26,12 @@ type heart struct {
 	g    *Gateway
 	stop chan struct{}
 	done chan struct{}
+	at   atomic.Int64 // Unix nanoseconds of the last beat
 }
 
 func startHeart(g *Gateway) *heart {
 	h := &heart{g: g, stop: make(chan struct{}), done: make(chan struct{})}
+	h.at.Store(time.Now().UnixNano())
 	go h.run()
 	return h
 }
@@ -59,6 +62,7 @@ func (h *heart) run() {
 			h.g.o.Log.Error("heartbeat does not encode", "err", err)
 			return
 		}
+		h.at.Store(time.Now().UnixNano())
 		// Nobody hears it while the bus is down, and the bus says so itself.
 		_ = h.g.bus.Publish(h.g.o.Cluster.Heartbeat(node), data)
 	}

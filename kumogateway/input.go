@@ -135,7 +135,8 @@ func (c *conn) use(buf []byte) {
 
 // deadline sets the time until which the client may be silent.
 func (c *conn) deadline() error {
-	if c.g.o.IdleTimeout == 0 {
+	idle := c.g.lim.silence()
+	if idle == 0 && !c.limited {
 		return nil
 	}
 	c.mu.Lock()
@@ -143,7 +144,10 @@ func (c *conn) deadline() error {
 	if c.closing { // its deadline has been set
 		return nil
 	}
-	return c.nc.SetReadDeadline(time.Now().Add(c.g.o.IdleTimeout))
+	if c.limited = idle > 0; !c.limited { // no longer
+		return c.nc.SetReadDeadline(time.Time{})
+	}
+	return c.nc.SetReadDeadline(time.Now().Add(idle))
 }
 
 // keep tells whether a silent connection stays open: its client may be waiting

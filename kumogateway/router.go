@@ -21,6 +21,7 @@ import (
 // for a newer ring or a short time, whichever comes first.
 type router struct {
 	o       *Options
+	lim     *limits
 	log     *slog.Logger
 	boot    ring.BootID
 	bus     *bus.Bus
@@ -73,9 +74,9 @@ const (
 // openRouter starts to follow the ring. o stays the caller's and must not
 // change. underWay calls a function with operations that may be in the hands
 // of a lane, each while it cannot be used for anything else.
-func openRouter(o *Options, b *bus.Bus, boot ring.BootID, underWay func(func(*op))) (_ *router, err error) {
+func openRouter(o *Options, lim *limits, b *bus.Bus, boot ring.BootID, underWay func(func(*op))) (_ *router, err error) {
 	r := &router{
-		o: o, log: o.Log, boot: boot, bus: b, underWay: underWay,
+		o: o, lim: lim, log: o.Log, boot: boot, bus: b, underWay: underWay,
 		wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
 	}
 	r.caller, err = b.NewCaller(bus.CallerOptions{

@@ -73,7 +73,7 @@ func (g *Gateway) generalStats(t *statText) {
 	t.add("pointer_size", 32<<(^uint(0)>>63))
 	t.add("rusage_user", fmt.Sprintf("%d.%06d", usage.Utime.Sec, usage.Utime.Usec))
 	t.add("rusage_system", fmt.Sprintf("%d.%06d", usage.Stime.Sec, usage.Stime.Usec))
-	t.add("max_connections", g.o.MaxConnections)
+	t.add("max_connections", g.lim.conns.Load())
 	t.add("curr_connections", open)
 	t.add("total_connections", g.accepted.Load())
 	t.add("rejected_connections", g.rejected.Load())
@@ -128,7 +128,7 @@ func (g *Gateway) settings(t *statText) {
 		return "no"
 	}
 	t.add("maxbytes", 0)
-	t.add("maxconns", g.o.MaxConnections)
+	t.add("maxconns", g.lim.conns.Load())
 	t.add("tcpport", port(g.Addrs()))
 	t.add("udpport", 0)
 	t.add("inter", strings.Join(g.Addrs(), ","))
@@ -148,13 +148,13 @@ func (g *Gateway) settings(t *statText) {
 	}
 	t.add("item_size_max", g.o.MaxItemSize)
 	t.add("maxconns_fast", "yes")
-	t.add("flush_enabled", yes(g.o.EnableFlushAll))
+	t.add("flush_enabled", yes(g.lim.flushAll.Load()))
 	t.add("dump_enabled", "no")
 	t.add("hash_algorithm", "xxh64")
-	t.add("idle_timeout", int(g.o.IdleTimeout.Seconds()))
+	t.add("idle_timeout", int(g.lim.silence().Seconds()))
 	t.add("cluster", g.o.Cluster)
 	t.add("key_prefix", g.o.KeyPrefix)
-	t.add("op_timeout", g.o.OpTimeout)
+	t.add("op_timeout", g.lim.operation())
 	t.add("early_set", yes(g.o.EarlySet))
 	t.add("early_delete", yes(g.o.EarlyDelete))
 }

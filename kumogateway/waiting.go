@@ -14,7 +14,7 @@ func (r *router) unsent(o *op, req *memcache.Request, key []byte) {
 		o.encode(req, key, 0)
 	}
 	r.watcher.Refresh()
-	r.hold(o, r.o.OpTimeout)
+	r.hold(o, r.lim.operation())
 }
 
 // hold keeps an operation until a newer ring is there, or at most for d.

@@ -125,11 +125,7 @@ func (g *progress) look(t *ring.Table, now time.Time) []subjects.Event {
 func countMoves(t *ring.Table) (m subjects.Moves) {
 	for _, p := range t.Partitions {
 		m.Active += len(p.Learners)
-		for _, id := range p.Target {
-			if p.Epoch > 0 && !p.HasISR(id) {
-				m.Pending++
-			}
-		}
+		m.Pending += p.Missing()
 	}
 	return m
 }

@@ -35,6 +35,8 @@ type Manager struct {
 	web    *web
 
 	stopping atomic.Bool
+	beaten   atomic.Int64 // Unix nanoseconds of the last heartbeat
+	progress ring.Progress
 	stopAsk  chan struct{} // somebody asked for a stop over the bus
 	ctx      context.Context
 	cancel   context.CancelFunc
@@ -208,6 +210,7 @@ func (m *Manager) beat() {
 	defer t.Stop()
 	for {
 		m.heartbeat()
+		m.beaten.Store(time.Now().UnixNano())
 		select {
 		case <-m.ctx.Done():
 			return

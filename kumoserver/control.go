@@ -47,6 +47,7 @@ func (s *Server) beat() error {
 	defer t.Stop()
 	for {
 		s.heartbeat()
+		s.beaten.Store(time.Now().UnixNano())
 		select {
 		case <-s.ctx.Done():
 			return nil

@@ -57,6 +57,8 @@ type Server struct {
 	refused                    atomic.Uint64 // messages of other epochs and processes
 	primaries, replicas, joins atomic.Int64
 	stopping                   atomic.Bool
+	beaten                     atomic.Int64 // Unix nanoseconds of the last heartbeat
+	progress                   ring.Progress
 
 	ctx        context.Context
 	cancel     context.CancelCauseFunc

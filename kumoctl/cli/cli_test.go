@@ -149,14 +149,14 @@ func TestServe(t *testing.T) {
 	d := &fake{}
 	var c cli.Common
 	cmd := &cobra.Command{Use: "kumo-test", RunE: func(cmd *cobra.Command, _ []string) error {
-		return c.Serve(cmd, func(log *slog.Logger) (cli.Daemon, error) {
+		return c.Serve(cmd, cli.Service{Open: func(log *slog.Logger) (cli.Daemon, error) {
 			if _, err := os.Stat(pid); err != nil {
 				t.Error(err)
 			}
 			log.Debug("opened", "cluster", c.Cluster)
 			cancel()
 			return d, nil
-		})
+		}})
 	}}
 	c.Flags(cmd.Flags())
 	args := []string{"-v", "-d", pid, "-o", text, "-g", lines, "-TW", "8", "--cluster", "blue"}
@@ -183,10 +183,13 @@ func TestServe(t *testing.T) {
 }
 
 func TestServeRefuses(t *testing.T) {
-	for _, args := range [][]string{{"--cluster", "a.b"}, {"-o", "/nonexistent/log"}, {"-g", "/nonexistent/log"}, {"-d", "/nonexistent/pid"}} {
+	for _, args := range [][]string{{"--cluster", "a.b"}, {"--log-format", "xml"}, {"-o", "/nonexistent/log"}, {"-g", "/nonexistent/log"}, {"-d", "/nonexistent/pid"}} {
 		var c cli.Common
 		cmd := &cobra.Command{Use: "kumo-test", RunE: func(cmd *cobra.Command, _ []string) error {
-			return c.Serve(cmd, func(*slog.Logger) (cli.Daemon, error) { t.Error("opened"); return nil, errors.New("opened") })
+			return c.Serve(cmd, cli.Service{Open: func(*slog.Logger) (cli.Daemon, error) {
+				t.Error("opened")
+				return nil, errors.New("opened")
+			}})
 		}}
 		c.Flags(cmd.Flags())
 		if code := cli.Execute(t.Context(), cmd, args, &bytes.Buffer{}); code == 0 {

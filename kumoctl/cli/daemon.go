@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -17,6 +18,7 @@ import (
 // Common are the options that every daemon has.
 type Common struct {
 	Cluster string // --cluster
+	Config  string // --config
 	Logging
 	PIDFile string // -d
 }
@@ -25,16 +27,27 @@ type Common struct {
 // that do nothing any more.
 func (c *Common) Flags(fs *pflag.FlagSet) {
 	OldNames(fs)
-	c.Cluster = subjects.DefaultCluster
+	c.Cluster, c.Format = subjects.DefaultCluster, LogAuto
 	fs.StringVar(&c.Cluster, "cluster", c.Cluster, "name of the cluster")
-	fs.StringVarP(&c.Logging.File, "log", "o", "", "write the log to this file (\"-\": standard output)")
-	fs.StringVarP(&c.Logging.JSON, "json-log", "g", "", "write the log as JSON lines to this file, too")
+	fs.StringVar(&c.Config, "config", "", "TOML file of options by their long names, which flags and KUMO_ variables go before (environment: KUMO_CONFIG)")
+	fs.StringVarP(&c.Logging.File, "log", "o", "", "write the log to this file (\"-\": standard output); SIGUSR1 opens it again")
+	fs.StringVarP(&c.Logging.JSON, "json-log", "g", "", "write the log as JSON lines to this file, too; SIGUSR1 opens it again")
+	fs.StringVar(&c.Format, "log-format", c.Format, "of the log: text, json, or auto: text on a terminal and with -o, json otherwise")
 	fs.BoolVarP(&c.Verbose, "verbose", "v", false, "log debug messages too")
 	fs.StringVarP(&c.PIDFile, "pid-file", "d", "", "write the process's ID to this file")
+	Reloadable(fs, "verbose")
 	Ignore(fs, "clock-interval", "", "clocks need not agree")
 	Ignore(fs, "write-threads", "", "")
 	Ignore(fs, "read-threads", "", "")
 	Ignore(fs, "renew-threshold", "", "the partition table comes by itself")
+}
+
+// Check says what of the options cannot be.
+func (c *Common) Check() error {
+	if err := subjects.Cluster(c.Cluster).Check(); err != nil {
+		return &UsageError{err}
+	}
+	return c.Logging.Check()
 }
 
 // Daemon is a manager, server or gateway that was opened.
@@ -46,17 +59,42 @@ type Daemon interface {
 	Close() error
 }
 
+// A Reporter is a daemon that can tell whoever supervises it how it is.
+type Reporter interface {
+	// CanServe tells whether it can do what it is for.
+	CanServe() bool
+	// Doing says in a line what it does, with how much of a rebalancing is done
+	// where it knows.
+	Doing() string
+	// Alive has its loops answer; the error names one that does not until ctx ends.
+	Alive(ctx context.Context) error
+}
+
+// Service is what Serve runs.
+type Service struct {
+	Open func(*slog.Logger) (Daemon, error)
+	// Reload takes over what changed in the configuration, and says so in the log:
+	// SIGHUP. Nil: there is nothing to take over.
+	Reload func(Daemon, *Log) error
+	// Warn are told in the log first.
+	Warn []string
+}
+
 // Serve opens the log and the daemon, runs it until cmd's context ends and
-// closes both.
-func (c *Common) Serve(cmd *cobra.Command, open func(*slog.Logger) (Daemon, error)) (err error) {
-	if err := subjects.Cluster(c.Cluster).Check(); err != nil {
-		return &UsageError{err}
+// closes both. Meanwhile SIGUSR1 opens the files of the log again, and SIGHUP
+// reloads.
+func (c *Common) Serve(cmd *cobra.Command, s Service) (err error) {
+	if err := c.Check(); err != nil {
+		return err
 	}
-	log, files, err := c.Logging.Open()
+	log, err := c.Logging.Open()
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, files.Close()) }()
+	defer func() { err = errors.Join(err, log.Close()) }()
+	for _, w := range s.Warn {
+		log.Warn(w)
+	}
 	for _, i := range IgnoredOf(cmd.Flags()) {
 		log.Info("option accepted: "+i.Why, "option", i.Option)
 	}
@@ -65,24 +103,46 @@ func (c *Common) Serve(cmd *cobra.Command, open func(*slog.Logger) (Daemon, erro
 		return err
 	}
 	defer removePID()
-	d, err := open(log)
+	ctx, cancel := context.WithCancel(cmd.Context())
+	defer cancel()
+	tell, err := newNotifier(log.Logger)
+	if err != nil {
+		return err
+	}
+	defer tell.close()
+	signals := heed(log) // from here on: a SIGHUP while it opens waits
+	defer signals.stop()
+	d, err := s.Open(log.Logger)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.Close()) }()
-	if err := d.Run(cmd.Context()); err != nil && !errors.Is(err, context.Canceled) {
+	signals.start(cancel, func() error {
+		if s.Reload == nil {
+			return nil
+		}
+		return tell.reloading(func() error { return s.Reload(d, log) })
+	})
+	tell.start(ctx, d)
+	if err := d.Run(ctx); err != nil && !errors.Is(err, context.Canceled) {
 		return err
 	}
 	return nil
 }
 
-// writePID writes the file of -d; the function that it returns removes it.
+// writePID writes the file of -d; the function that it returns removes it,
+// unless another process has written it meanwhile.
 func writePID(path string) (remove func(), err error) {
 	if path == "" {
 		return func() {}, nil
 	}
-	if err := os.WriteFile(path, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o644); err != nil {
+	pid := strconv.Itoa(os.Getpid())
+	if err := os.WriteFile(path, []byte(pid+"\n"), 0o644); err != nil {
 		return nil, fmt.Errorf("write pid file (-d): %w", err)
 	}
-	return func() { os.Remove(path) }, nil
+	return func() {
+		if b, err := os.ReadFile(path); err == nil && strings.TrimSpace(string(b)) == pid {
+			os.Remove(path)
+		}
+	}, nil
 }

@@ -54,10 +54,18 @@ func ExitCode(err error) int {
 // exit code. The first SIGINT or SIGTERM, or the end of the terminal, ends the
 // command's context; the second ends the process.
 func Main(cmd *cobra.Command, args []string) int {
-	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
-	if !signal.Ignored(syscall.SIGHUP) { // as nohup has it
-		signals = append(signals, syscall.SIGHUP)
+	if signal.Ignored(syscall.SIGHUP) { // as nohup has it
+		return main(cmd, args, os.Interrupt, syscall.SIGTERM)
 	}
+	return main(cmd, args, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+}
+
+// DaemonMain is Main for a daemon, which Serve has heed SIGHUP.
+func DaemonMain(cmd *cobra.Command, args []string) int {
+	return main(cmd, args, os.Interrupt, syscall.SIGTERM)
+}
+
+func main(cmd *cobra.Command, args []string, signals ...os.Signal) int {
 	ctx, stop := signal.NotifyContext(context.Background(), signals...)
 	defer stop()
 	context.AfterFunc(ctx, stop)

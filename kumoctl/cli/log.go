@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -11,80 +12,166 @@ import (
 	"golang.org/x/term"
 )
 
+// The words of --log-format.
+const (
+	LogAuto = "auto" // text on a terminal and in the file of -o, JSON otherwise
+	LogText = "text"
+	LogJSON = "json"
+)
+
 // Logging says where a daemon's log goes.
 type Logging struct {
-	File    string // -o: lines of text; "" is standard error, "-" standard output
+	File    string // -o: "" is standard error, "-" standard output
+	Format  string // LogAuto, also if empty, LogText or LogJSON; of File
 	JSON    string // -g: JSON lines, beside the other
 	Verbose bool   // -v: debug messages too
 }
 
-// Open returns the logger and what closes its files. On a terminal lines are
-// coloured, unless NO_COLOR is set.
-func (l Logging) Open() (*slog.Logger, io.Closer, error) {
-	level := slog.LevelInfo
-	if l.Verbose {
-		level = slog.LevelDebug
-	}
-	opts := &slog.HandlerOptions{Level: level}
-	files := &logFiles{}
+// Log is an open log.
+type Log struct {
+	*slog.Logger
+	level slog.LevelVar
+	files []*logFile
+}
 
-	var handlers []slog.Handler
+// Open opens the log. On a terminal lines are coloured, unless NO_COLOR is set.
+func (l Logging) Open() (*Log, error) {
+	log := &Log{}
+	log.SetVerbose(l.Verbose)
+	opts := &slog.HandlerOptions{Level: &log.level}
+	var out io.Writer
+	terminal, format := false, l.Format
 	switch l.File {
 	case "":
-		handlers = append(handlers, terminalHandler(os.Stderr, opts))
+		out, terminal = os.Stderr, isTerminal(os.Stderr)
 	case "-":
-		handlers = append(handlers, terminalHandler(os.Stdout, opts))
+		out, terminal = os.Stdout, isTerminal(os.Stdout)
 	default:
-		f, err := files.open(l.File)
+		f, err := log.open(l.File)
 		if err != nil {
-			return nil, nil, fmt.Errorf("open log (-o): %w", err)
+			return nil, fmt.Errorf("open log (-o): %w", err)
 		}
-		handlers = append(handlers, slog.NewTextHandler(f, opts))
+		out = f
+	}
+	if format == "" || format == LogAuto {
+		if format = LogJSON; terminal || len(log.files) > 0 {
+			format = LogText
+		}
+	}
+	var handlers []slog.Handler
+	switch {
+	case format == LogJSON:
+		handlers = append(handlers, slog.NewJSONHandler(out, opts))
+	case terminal:
+		handlers = append(handlers, tint.NewTextHandler(out, &tint.Options{Level: opts.Level, TimeFormat: "15:04:05.000", NoColor: os.Getenv("NO_COLOR") != ""}))
+	default:
+		handlers = append(handlers, slog.NewTextHandler(out, opts))
 	}
 	if l.JSON != "" {
-		f, err := files.open(l.JSON)
+		f, err := log.open(l.JSON)
 		if err != nil {
-			files.Close()
-			return nil, nil, fmt.Errorf("open structured log (-g): %w", err)
+			log.Close()
+			return nil, fmt.Errorf("open structured log (-g): %w", err)
 		}
 		handlers = append(handlers, slog.NewJSONHandler(f, opts))
 	}
-	if len(handlers) == 1 {
-		return slog.New(handlers[0]), files, nil
+	log.Logger = slog.New(handlers[0])
+	if len(handlers) > 1 {
+		log.Logger = slog.New(slog.NewMultiHandler(handlers...))
 	}
-	return slog.New(slog.NewMultiHandler(handlers...)), files, nil
+	return log, nil
 }
 
-func terminalHandler(f *os.File, opts *slog.HandlerOptions) slog.Handler {
-	if !term.IsTerminal(int(f.Fd())) {
-		return slog.NewTextHandler(f, opts)
+func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
+
+// Check says what of the options cannot be.
+func (l Logging) Check() error {
+	switch l.Format {
+	case "", LogAuto, LogText, LogJSON:
+		return nil
 	}
-	return tint.NewTextHandler(f, &tint.Options{Level: opts.Level, TimeFormat: "15:04:05.000", NoColor: os.Getenv("NO_COLOR") != ""})
+	return Usagef("--log-format %s: want %s, %s or %s", l.Format, LogAuto, LogText, LogJSON)
 }
 
-// logFiles are the files of one log.
-type logFiles struct {
-	once sync.Once
-	list []*os.File
-	err  error
+// SetVerbose says whether debug messages are logged too.
+func (l *Log) SetVerbose(verbose bool) {
+	l.level.Set(slog.LevelInfo)
+	if verbose {
+		l.level.Set(slog.LevelDebug)
+	}
 }
 
-func (l *logFiles) open(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
-	if err == nil {
-		l.list = append(l.list, f)
+// Reopen opens the files again by their names, after they were moved away. One
+// that cannot be opened goes on where it was.
+func (l *Log) Reopen() error {
+	var errs []error
+	for _, f := range l.files {
+		errs = append(errs, f.reopen())
 	}
-	return f, err
+	return errors.Join(errs...)
 }
 
 // Close closes the files; it may be called twice.
-func (l *logFiles) Close() error {
-	l.once.Do(func() {
-		for _, f := range l.list {
-			if err := f.Close(); l.err == nil {
-				l.err = err
-			}
-		}
-	})
-	return l.err
+func (l *Log) Close() error {
+	var errs []error
+	for _, f := range l.files {
+		errs = append(errs, f.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func (l *Log) open(path string) (*logFile, error) {
+	f := &logFile{path: path}
+	if err := f.reopen(); err != nil {
+		return nil, err
+	}
+	l.files = append(l.files, f)
+	return f, nil
+}
+
+// logFile is a file that may be moved away while it is written to.
+type logFile struct {
+	path string
+
+	mu     sync.Mutex
+	file   *os.File // nil: not open yet, or closed
+	closed bool
+}
+
+func (f *logFile) Write(b []byte) (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.file == nil {
+		return 0, os.ErrClosed
+	}
+	return f.file.Write(b)
+}
+
+func (f *logFile) reopen() error {
+	next, err := os.OpenFile(f.path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return next.Close()
+	}
+	was := f.file
+	f.file = next
+	if was != nil {
+		return was.Close()
+	}
+	return nil
+}
+
+func (f *logFile) Close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	was := f.file
+	f.file, f.closed = nil, true
+	if was == nil {
+		return nil
+	}
+	return was.Close()
 }

@@ -22,9 +22,20 @@ type options interface {
 	// flags defines the options with their defaults.
 	flags(*pflag.FlagSet)
 	common() *cli.Common
-	// open opens the daemon as the options say. hub is shared with other daemons of
-	// the process; it may be nil.
-	open(*slog.Logger, *bus.Hub) (cli.Daemon, error)
+	// complete works out what follows from the options, and says what of them cannot
+	// work. It is called once.
+	complete() error
+	// open opens the daemon as the completed options say. hub is shared with other
+	// daemons of the process; it may be nil.
+	open(*slog.Logger, *bus.Hub) (running, error)
+}
+
+// running is an open daemon.
+type running interface {
+	cli.Daemon
+	cli.Reporter
+	// reload takes over what may change from options of the same role.
+	reload(options)
 }
 
 // newOptions are the daemons by role.
@@ -49,15 +60,23 @@ func Command(role, use string) (*cobra.Command, error) {
 	}
 	cmd := &cobra.Command{
 		Use: use, Short: "Run a " + role + " of a kumofs cluster",
-		Long:    "Run a " + role + " of a kumofs cluster. It runs on as many processors as it has work for, or on $GOMAXPROCS of them if that is set.",
+		Long:    "Run a " + role + " of a kumofs cluster.\n\n" + long,
 		Version: cli.Version(), Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return o.common().Serve(cmd, func(log *slog.Logger) (cli.Daemon, error) {
-				d, err := open(o, log, nil)
-				if err != nil {
-					return nil, err
-				}
-				return &adaptive{d}, nil
+			c, err := configure(role, o, cmd.Flags())
+			if err != nil {
+				return err
+			}
+			return o.common().Serve(cmd, cli.Service{
+				Open: func(log *slog.Logger) (cli.Daemon, error) {
+					d, err := open(o, log, nil)
+					if err != nil {
+						return nil, err
+					}
+					return &adaptive{d}, nil
+				},
+				Reload: func(d cli.Daemon, log *cli.Log) error { return c.reload(d.(*adaptive).running, log) },
+				Warn:   strange(),
 			})
 		},
 	}
@@ -67,37 +86,47 @@ func Command(role, use string) (*cobra.Command, error) {
 	return cmd, nil
 }
 
+const long = `Each option can also be set by an environment variable (KUMO_FAIL_AFTER for
+--fail-after) and in the TOML file of --config (fail-after = 2). Flags go before
+the environment, and the environment before the file. SIGHUP has the file read
+again, and takes over what is marked [reload]; a restart takes over the rest.
+SIGUSR1 opens the files of the log again.
+
+It runs on as many processors as it has work for, or on $GOMAXPROCS of them if
+that is set.`
+
 // Main runs a daemon's command line and returns the exit code.
 func Main(role, use string, args []string) int {
 	cmd, err := Command(role, use)
 	if err != nil {
 		cmd = &cobra.Command{Use: use, RunE: func(*cobra.Command, []string) error { return err }}
 	}
-	return cli.Main(cmd, args)
+	return cli.DaemonMain(cmd, args)
 }
 
 // Open opens a daemon in this process: args are its role and its options. The
-// log goes to log, whatever they say. Daemons that share a hub hand frames to each
+// log goes to log, whatever they say, and neither environment nor files are read.
+// Daemons that share a hub hand frames to each
 // other without the network.
 func Open(args []string, log *slog.Logger, hub *bus.Hub) (cli.Daemon, error) {
 	if len(args) == 0 {
 		return nil, cli.Usagef("no role given")
 	}
-	o, err := newOptions(args[0])
+	o, fs, err := flagsOf(args[0])
 	if err != nil {
 		return nil, err
 	}
-	fs := pflag.NewFlagSet(args[0], pflag.ContinueOnError)
-	o.common().Flags(fs)
-	o.flags(fs)
 	if err := fs.Parse(cli.Translate(args[1:])); err != nil {
 		return nil, fmt.Errorf("options of the %s: %w", args[0], err)
+	}
+	if err := o.complete(); err != nil {
+		return nil, err
 	}
 	return open(o, log, hub)
 }
 
 // open opens a daemon, and says what helps when it cannot listen.
-func open(o options, log *slog.Logger, hub *bus.Hub) (cli.Daemon, error) {
+func open(o options, log *slog.Logger, hub *bus.Hub) (running, error) {
 	d, err := o.open(log, hub)
 	if _, gateway := o.(*gatewayOptions); !gateway && errors.Is(err, syscall.EADDRNOTAVAIL) {
 		err = fmt.Errorf("%w (-l names an address of another machine; where its ports are forwarded to this one, --bind names the host to listen on)", err)

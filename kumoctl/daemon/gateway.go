@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"slices"
 	"strconv"
 
 	"github.com/spf13/pflag"
@@ -35,6 +36,14 @@ func (o *clientOptions) flags(fs *pflag.FlagSet, unset string) {
 	fs.IntVar(&o.MaxConnections, "max-connections", o.MaxConnections, "further clients are told so and closed")
 	cli.SecondsVarP(fs, &o.OpTimeout, "op-timeout", "", "how long an operation is repeated before it fails")
 	cli.SecondsVarP(fs, &o.IdleTimeout, "idle-timeout", "", "close clients that are silent for so long; 0: never")
+	cli.Reloadable(fs, "max-connections", "op-timeout", "idle-timeout", "enable-flush-all")
+}
+
+// limits are those that may change while the gateway runs.
+func (o *clientOptions) limits() kumogateway.Limits {
+	return kumogateway.Limits{
+		MaxConnections: o.MaxConnections, OpTimeout: o.OpTimeout, IdleTimeout: o.IdleTimeout, EnableFlushAll: o.EnableFlushAll,
+	}
 }
 
 // listen reads where clients come.
@@ -54,14 +63,19 @@ func (o *clientOptions) listen() error {
 	return nil
 }
 
-// openGateway opens the gateway that the options say.
-func (o *clientOptions) openGateway(cluster string, log *slog.Logger, hub *bus.Hub) (*kumogateway.Gateway, error) {
+// check says what of the options cannot work.
+func (o *clientOptions) check(cluster string) error {
 	o.Options.Cluster = subjects.Cluster(cluster)
 	o.Options.Version = cli.Version()
-	o.Options.Log, o.Hub = log, hub
 	if err := o.Options.Check(); err != nil {
-		return nil, &cli.UsageError{Err: err}
+		return &cli.UsageError{Err: err}
 	}
+	return nil
+}
+
+// openGateway opens the gateway that the options say.
+func (o *clientOptions) openGateway(log *slog.Logger, hub *bus.Hub) (*kumogateway.Gateway, error) {
+	o.Options.Log, o.Hub = log, hub
 	g, err := kumogateway.Open(o.Options)
 	if wrong := new(kumogateway.AuthFileError); errors.As(err, &wrong) {
 		return nil, fmt.Errorf("--auth-file: %w", err)
@@ -73,14 +87,15 @@ func (o *clientOptions) openGateway(cluster string, log *slog.Logger, hub *bus.H
 type gatewayOptions struct {
 	cli.Common
 	clientOptions
+	managers, partners []string
 }
 
 func (o *gatewayOptions) common() *cli.Common { return &o.Common }
 
 func (o *gatewayOptions) flags(fs *pflag.FlagSet) {
 	o.clientOptions.flags(fs, "default 11211")
-	fs.VarP(cli.Addrs{To: &o.Managers, Port: cli.ManagerPort}, "manager", "m", "managers, or any servers")
-	fs.VarP(cli.Addrs{To: &o.Managers, Port: cli.ManagerPort}, "partner", "p", "further managers")
+	fs.VarP(cli.Addrs{To: &o.managers, Port: cli.ManagerPort}, "manager", "m", "managers, or any servers")
+	fs.VarP(cli.Addrs{To: &o.partners, Port: cli.ManagerPort}, "partner", "p", "further managers")
 	fs.StringSliceVarP(&o.binary, "memcached-binary", "b", nil, "a further port; all protocols are spoken on each")
 	fs.BoolVar(&o.EarlySet, "async-replicate-set", false, "(-As) answer sets before the replicas have them: no acknowledgement")
 	fs.BoolVar(&o.EarlyDelete, "async-replicate-delete", false, "(-Ad) answer deletes before the replicas have them: no acknowledgement")
@@ -96,17 +111,24 @@ func (o *gatewayOptions) flags(fs *pflag.FlagSet) {
 	cli.Ignore(fs, "delete-retry", "D", "superseded by --op-timeout")
 }
 
-func (o *gatewayOptions) open(log *slog.Logger, hub *bus.Hub) (cli.Daemon, error) {
+func (o *gatewayOptions) complete() error {
+	if err := o.Common.Check(); err != nil {
+		return err
+	}
+	if len(o.text)+len(o.binary) == 0 {
+		o.text = []string{strconv.Itoa(cli.MemcachedPort)}
+	}
 	if err := o.listen(); err != nil {
-		return nil, err
+		return err
 	}
-	if len(o.Listen) == 0 {
-		o.Listen = []string{":11211"}
+	if o.Managers = slices.Concat(o.managers, o.partners); len(o.Managers) == 0 {
+		return cli.Usagef("-m: the address of a manager is needed")
 	}
-	if len(o.Managers) == 0 {
-		return nil, cli.Usagef("-m: the address of a manager is needed")
-	}
-	g, err := o.openGateway(o.Common.Cluster, log, hub)
+	return o.check(o.Common.Cluster)
+}
+
+func (o *gatewayOptions) open(log *slog.Logger, hub *bus.Hub) (running, error) {
+	g, err := o.openGateway(log, hub)
 	if err != nil {
 		return nil, err
 	}
@@ -121,3 +143,5 @@ func (gateway) Run(ctx context.Context) error {
 	<-ctx.Done()
 	return ctx.Err()
 }
+
+func (g gateway) reload(now options) { g.SetLimits(now.(*gatewayOptions).limits()) }

@@ -35,22 +35,40 @@ func (o *managerOptions) flags(fs *pflag.FlagSet) {
 	cli.SecondsVarP(fs, &o.FailAfter, "fail-after", "", "how long a silent node counts as up")
 	fs.IntVar(&o.MaxMoves, "max-moves", o.MaxMoves, "how many copies may be under way to a server, and from one")
 	fs.IntVar(&o.maxItem, "max-item-size", subjects.DefaultMaxItem, "bytes of the largest value, as the servers have it")
+	cli.Reloadable(fs, "replace-delay", "lost-after", "fail-after", "max-moves")
 	cli.Ignore(fs, "keepalive-interval", "k", "see --fail-after")
 	cli.Ignore(fs, "connect-timeout", "", "see --fail-after")
 	cli.Ignore(fs, "connect-retry-limit", "", "see --fail-after")
 }
 
-func (o *managerOptions) open(log *slog.Logger, _ *bus.Hub) (cli.Daemon, error) {
+func (o *managerOptions) complete() error {
+	if err := o.Common.Check(); err != nil {
+		return err
+	}
 	o.Options.Cluster = subjects.Cluster(o.Common.Cluster)
 	o.Options.Version = cli.Version()
-	o.Options.Log = log
 	o.MaxPayload = kumoserver.MaxPayload(o.maxItem)
 	if err := o.Options.Check(); err != nil {
-		return nil, &cli.UsageError{Err: err}
+		return &cli.UsageError{Err: err}
 	}
+	return nil
+}
+
+func (o *managerOptions) open(log *slog.Logger, _ *bus.Hub) (running, error) {
+	o.Options.Log = log
 	m, err := kumomanager.Open(o.Options)
 	if err != nil {
 		return nil, err
 	}
-	return m, nil
+	return manager{m}, nil
+}
+
+// manager is a kumomanager.Manager that runs.
+type manager struct{ *kumomanager.Manager }
+
+func (m manager) reload(now options) {
+	o := now.(*managerOptions)
+	m.SetLimits(kumomanager.Limits{
+		ReplaceDelay: o.ReplaceDelay, LostAfter: o.LostAfter, FailAfter: o.FailAfter, MaxMoves: o.MaxMoves,
+	})
 }

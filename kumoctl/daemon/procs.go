@@ -6,8 +6,6 @@ import (
 	"runtime"
 	"syscall"
 	"time"
-
-	"github.com/etolabo/kumofs/kumoctl/cli"
 )
 
 // A daemon runs Go code on as many processors as its work fills (GOMAXPROCS). One
@@ -64,12 +62,12 @@ func (p *procs) next(u use) int {
 
 // adaptive is a daemon, alone in its process, that takes as many processors as it
 // has work for.
-type adaptive struct{ cli.Daemon }
+type adaptive struct{ running }
 
 // Run is the daemon's. Whoever sets GOMAXPROCS decides for himself.
 func (a *adaptive) Run(ctx context.Context) error {
 	if os.Getenv("GOMAXPROCS") != "" {
-		return a.Daemon.Run(ctx)
+		return a.running.Run(ctx)
 	}
 	tick := time.NewTicker(procsEvery)
 	defer tick.Stop()
@@ -82,7 +80,7 @@ func (a *adaptive) Run(ctx context.Context) error {
 		close(stop)
 		<-done
 	}()
-	return a.Daemon.Run(ctx)
+	return a.running.Run(ctx)
 }
 
 // follow sets the processors at each tick, by the use since the last.

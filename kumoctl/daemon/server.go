@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -24,6 +25,7 @@ type serverOptions struct {
 	cli.Common
 	kumoserver.Options
 	clients              clientOptions
+	managers, partners   []string
 	sync, failover, read string
 	scrub                int // KiB a second
 	memory               int // MiB
@@ -47,8 +49,8 @@ func (o *serverOptions) flags(fs *pflag.FlagSet) {
 	fs.VarP(cli.Addr{To: &o.Listen, Port: cli.ServerPort}, "listen", "l", "address of this server as other nodes see it")
 	fs.StringVar(&o.Bind, "bind", "", "host on whose ports to listen, where they are forwarded from the address of -l")
 	fs.IntVarP(&o.RoutePort, "route-port", "L", o.RoutePort, "port for the mesh's routes; another is taken if it is in use")
-	fs.VarP(cli.Addrs{To: &o.Managers, Port: cli.ManagerPort}, "manager", "m", "the managers")
-	fs.VarP(cli.Addrs{To: &o.Managers, Port: cli.ManagerPort}, "partner", "p", "further managers")
+	fs.VarP(cli.Addrs{To: &o.managers, Port: cli.ManagerPort}, "manager", "m", "the managers")
+	fs.VarP(cli.Addrs{To: &o.partners, Port: cli.ManagerPort}, "partner", "p", "further managers")
 	fs.StringVarP(&o.Dir, "store", "s", "", "folder for the data")
 	fs.StringVar(&o.sync, "sync", o.sync, "when writes are flushed to disk: interval, always or none")
 	cli.SecondsVarP(fs, &o.SyncEvery, "sync-every", "", "with --sync interval: how often")
@@ -62,6 +64,7 @@ func (o *serverOptions) flags(fs *pflag.FlagSet) {
 	cli.SecondsVarP(fs, &o.Lease, "lease", "", "how long a primary may read without asking its replicas again")
 	fs.StringVar(&o.failover, "failover", o.failover, "what a new primary waits for before it writes: proof that the one before is gone, or else its leases; or lease, always its leases")
 	fs.StringVar(&o.read, "read", o.read, "what lets a primary read: lease, which trusts clocks to run alike; or confirm, a round to the replicas for each read")
+	cli.Reloadable(fs, "scrub-rate", "scrub-every")
 	cli.Ignore(fs, "tmp-dir", "f", "copies need no temporary files")
 	cli.Ignore(fs, "keepalive-interval", "k", "the managers decide who is down (--fail-after)")
 	cli.Ignore(fs, "connect-timeout", "", "the managers decide who is down (--fail-after)")
@@ -74,52 +77,64 @@ func (o *serverOptions) flags(fs *pflag.FlagSet) {
 	cli.Ignore(fs, "garbage-mem-limit", "", "deletes leave nothing to collect")
 }
 
-func (o *serverOptions) open(log *slog.Logger, hub *bus.Hub) (cli.Daemon, error) {
-	err := o.clients.listen()
+func (o *serverOptions) complete() error {
+	err := o.Common.Check()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if len(o.clients.Listen) > 0 && hub == nil {
-		hub = bus.NewHub()
+	if err = o.clients.listen(); err != nil {
+		return err
 	}
 	if o.Sync, err = syncMode(o.sync); err != nil {
-		return nil, err
+		return err
 	}
 	if o.Failover, err = choice("failover", o.failover, "proof", "lease", kumoserver.FailoverProof, kumoserver.FailoverLease); err != nil {
-		return nil, err
+		return err
 	}
 	if o.Read, err = choice("read", o.read, "lease", "confirm", kumoserver.ReadLease, kumoserver.ReadConfirm); err != nil {
-		return nil, err
+		return err
 	}
 	if o.scrub < 0 {
-		return nil, cli.Usagef("--scrub-rate %d: want 0 or more", o.scrub)
+		return cli.Usagef("--scrub-rate %d: want 0 or more", o.scrub)
 	}
 	if o.ScrubRate = int64(o.scrub) << 10; o.scrub == 0 {
 		o.ScrubRate = -1
 	}
 	if o.memory < leastMemory || o.memory > mostMemory {
-		return nil, cli.Usagef("--memory %d: want %d to %d (MiB)", o.memory, leastMemory, mostMemory)
+		return cli.Usagef("--memory %d: want %d to %d (MiB)", o.memory, leastMemory, mostMemory)
 	}
 	o.CacheBytes = int64(o.memory) << 20 / 3
 	o.MemtableBytes = 2 * o.CacheBytes
+	o.Managers = slices.Concat(o.managers, o.partners)
 	o.Options.Cluster = subjects.Cluster(o.Common.Cluster)
 	o.Options.Version = cli.Version()
-	o.Options.Log, o.Options.Hub = log, hub
 	o.Witness = openWitness
 	if err := o.Options.Check(); err != nil {
-		return nil, &cli.UsageError{Err: err}
+		return &cli.UsageError{Err: err}
 	}
+	if len(o.clients.Listen) == 0 {
+		return nil
+	}
+	o.clients.Managers, o.clients.MaxItemSize = slices.Clone(o.Managers), o.MaxItem
+	return o.clients.check(o.Common.Cluster)
+}
+
+func (o *serverOptions) open(log *slog.Logger, hub *bus.Hub) (running, error) {
+	if len(o.clients.Listen) > 0 && hub == nil {
+		hub = bus.NewHub()
+	}
+	o.Options.Log, o.Options.Hub = log, hub
 	s, err := kumoserver.Open(o.Options)
 	if err != nil {
 		return nil, err
 	}
-	d := &server{Server: s, o: o.Options}
+	d := &server{now: s, o: o.Options}
 	if len(o.clients.Listen) == 0 {
 		return d, nil
 	}
 	// Its own connection: the gateway goes on when the server begins anew.
-	o.clients.Managers, o.clients.MaxItemSize = append(slices.Clone(o.Managers), s.Addr()), o.MaxItem
-	if d.gateway, err = o.clients.openGateway(o.Common.Cluster, log, hub); err != nil {
+	o.clients.Managers = append(o.clients.Managers, s.Addr())
+	if d.gateway, err = o.clients.openGateway(log, hub); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return d, nil
@@ -128,10 +143,17 @@ func (o *serverOptions) open(log *slog.Logger, hub *bus.Hub) (cli.Daemon, error)
 // server is a kumoserver.Server that begins anew when its data file turns out to
 // be damaged: Open sets the file aside, and the replicas give the copies back.
 type server struct {
-	*kumoserver.Server
-	o       kumoserver.Options
-	again   bool                 // it did before
 	gateway *kumogateway.Gateway // that takes clients in this process; nil: none
+
+	mu  sync.Mutex
+	now *kumoserver.Server // guarded by mu
+	o   kumoserver.Options // guarded by mu
+}
+
+func (s *server) get() *kumoserver.Server {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.now
 }
 
 // Close stops everything at once.
@@ -140,7 +162,7 @@ func (s *server) Close() error {
 	if s.gateway != nil {
 		err = s.gateway.Close()
 	}
-	return errors.Join(s.Server.Close(), err)
+	return errors.Join(s.get().Close(), err)
 }
 
 // giveUp is how soon another damaged file is no bad luck any more but a disk
@@ -149,18 +171,59 @@ const giveUp = time.Minute
 
 // Run serves until ctx ends or the server cannot go on.
 func (s *server) Run(ctx context.Context) error {
-	for {
+	for again := false; ; again = true {
 		began := time.Now()
-		err := s.Server.Run(ctx)
-		if !errors.Is(err, store.ErrDamaged) || ctx.Err() != nil || time.Since(began) < giveUp && s.again {
+		err := s.get().Run(ctx)
+		if !errors.Is(err, store.ErrDamaged) || ctx.Err() != nil || time.Since(began) < giveUp && again {
 			return err
 		}
-		s.o.Log.Warn("the server begins anew without its damaged data file", "store", s.o.Dir)
-		next, openErr := kumoserver.Open(s.o)
-		if openErr != nil {
+		if openErr := s.anew(); openErr != nil {
 			return errors.Join(err, fmt.Errorf("begin anew: %w", openErr))
 		}
-		s.Server, s.again = next, true
+	}
+}
+
+func (s *server) anew() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.o.Log.Warn("the server begins anew without its damaged data file", "store", s.o.Dir)
+	next, err := kumoserver.Open(s.o)
+	if err == nil {
+		s.now = next
+	}
+	return err
+}
+
+// CanServe implements cli.Reporter.
+func (s *server) CanServe() bool {
+	return s.get().CanServe() && (s.gateway == nil || s.gateway.CanServe())
+}
+
+// Doing implements cli.Reporter.
+func (s *server) Doing() string {
+	if s.gateway == nil {
+		return s.get().Doing()
+	}
+	return s.get().Doing() + "; " + s.gateway.Doing()
+}
+
+// Alive implements cli.Reporter.
+func (s *server) Alive(ctx context.Context) error {
+	err := s.get().Alive(ctx)
+	if err == nil && s.gateway != nil {
+		err = s.gateway.Alive(ctx)
+	}
+	return err
+}
+
+func (s *server) reload(now options) {
+	o := now.(*serverOptions)
+	s.mu.Lock()
+	s.o.ScrubRate, s.o.ScrubEvery = o.ScrubRate, o.ScrubEvery
+	s.now.SetScrub(o.ScrubRate, o.ScrubEvery)
+	s.mu.Unlock()
+	if s.gateway != nil {
+		s.gateway.SetLimits(o.clients.limits())
 	}
 }
 

@@ -25,7 +25,7 @@ type Settings struct {
 // command returns the command line that starts a node as a process: its role
 // and its options. dir is the cluster's folder.
 func (s Settings) command(l *Layout, n Node, dir string) []string {
-	args := []string{string(n.Role), "--cluster", l.Cluster}
+	args := []string{string(n.Role), "--cluster", l.Cluster, "--log-format", "text"}
 	if s.Verbose {
 		args = append(args, "-v")
 	}

@@ -158,10 +158,10 @@ func TestCommandLines(t *testing.T) {
 	s := Settings{Replicas: 2, Partitions: 64, Sync: "always", EnableFlushAll: true, Verbose: true,
 		Args: map[subjects.Role][]string{subjects.RoleServer: {"--sync-every", "1"}}}
 	want := []string{
-		"manager --cluster blue -v -l 10.0.0.1:19700 -s /d/manager1 -p 10.0.0.1:19690 --replicas 2 --partitions 64",
-		"manager --cluster blue -v -l 10.0.0.1:19690 -s /d/manager2 -p 10.0.0.1:19700 --replicas 2 --partitions 64",
-		"server --cluster blue -v -l 10.0.0.1:19801 -m 10.0.0.1:19700,10.0.0.1:19690 -s /d/server1 -L 19901 --sync always --sync-every 1",
-		"gateway --cluster blue -v -m 10.0.0.1:19700,10.0.0.1:19690 -m 10.0.0.1:19801 -t 10.0.0.1:11211 --enable-flush-all",
+		"manager --cluster blue --log-format text -v -l 10.0.0.1:19700 -s /d/manager1 -p 10.0.0.1:19690 --replicas 2 --partitions 64",
+		"manager --cluster blue --log-format text -v -l 10.0.0.1:19690 -s /d/manager2 -p 10.0.0.1:19700 --replicas 2 --partitions 64",
+		"server --cluster blue --log-format text -v -l 10.0.0.1:19801 -m 10.0.0.1:19700,10.0.0.1:19690 -s /d/server1 -L 19901 --sync always --sync-every 1",
+		"gateway --cluster blue --log-format text -v -m 10.0.0.1:19700,10.0.0.1:19690 -m 10.0.0.1:19801 -t 10.0.0.1:11211 --enable-flush-all",
 	}
 	var got []string
 	for _, n := range l.Nodes {

@@ -6,6 +6,8 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
+	"strings"
 	"syscall"
 )
 
@@ -24,6 +26,7 @@ func startProcess(program []string, args []string, out *os.File) (*process, erro
 	line := append(append([]string{}, program[1:]...), args...)
 	cmd := exec.Command(program[0], line...)
 	cmd.Stdout, cmd.Stderr = out, out
+	cmd.Env = slices.DeleteFunc(os.Environ(), ours)
 	cmd.SysProcAttr = attributes()
 	p := &process{cmd: cmd, done: make(chan struct{}), stopped: make(chan struct{}, 1)}
 	started := make(chan error, 1)
@@ -44,6 +47,10 @@ func startProcess(program []string, args []string, out *os.File) (*process, erro
 	}
 	return p, nil
 }
+
+// ours tells a variable that would set an option of a daemon: what this cluster's
+// are told is what this process tells them.
+func ours(variable string) bool { return strings.HasPrefix(variable, "KUMO_") }
 
 // explain drops the error of a process that was meant to end.
 func (p *process) explain(err error) error {

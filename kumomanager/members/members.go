@@ -100,6 +100,9 @@ func New(failAfter, now int64) *Roster {
 	}
 }
 
+// SetSilence changes the silence after which a node is down, nanoseconds.
+func (m *Roster) SetSilence(failAfter int64) { m.failAfter = failAfter }
+
 // Know adds the servers of a table that were never heard: they are unknown until
 // they are heard or missed.
 func (m *Roster) Know(t *ring.Table, now int64) {

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -32,9 +33,12 @@ type Scrub struct {
 // found from the root, whether as many are there as were counted, and the records
 // of the log that a start would read.
 type scrubber struct {
-	s    *Store
-	stop chan struct{}
-	done sync.WaitGroup
+	s       *Store
+	stop    chan struct{}
+	done    sync.WaitGroup
+	rate    atomic.Int64  // bytes a second; none if not more than 0
+	every   atomic.Int64  // nanoseconds from a pass to the next
+	changed chan struct{} // one of both has
 
 	mu   sync.Mutex // guards both
 	now  Scrub      // of the pass that runs
@@ -47,12 +51,25 @@ const (
 )
 
 func startScrubber(s *Store) *scrubber {
-	c := &scrubber{s: s, stop: make(chan struct{})}
-	if s.opts.ScrubRate > 0 {
-		c.done.Add(1)
-		go c.loop()
-	}
+	c := &scrubber{s: s, stop: make(chan struct{}), changed: make(chan struct{}, 1)}
+	c.rate.Store(s.opts.ScrubRate)
+	c.every.Store(int64(s.opts.ScrubEvery))
+	c.done.Add(1)
+	go c.loop()
 	return c
+}
+
+// SetScrub changes how many bytes a second are read to find damage, none if not
+// more than 0, and how long after a pass the next begins. A pass that runs goes on
+// at the new rate, or ends.
+func (s *Store) SetScrub(rate int64, every time.Duration) {
+	c := s.scrubber
+	c.rate.Store(rate)
+	c.every.Store(int64(every))
+	select {
+	case c.changed <- struct{}{}:
+	default:
+	}
 }
 
 func (c *scrubber) halt() {
@@ -62,17 +79,69 @@ func (c *scrubber) halt() {
 	}
 }
 
-// loop passes over the store again and again, the first time soon after a start:
-// a store that is started often is to be seen as well.
+// errScrubOff ends a pass because there are to be none any more.
+var errScrubOff = errors.New("the scrubber is off")
+
+// loop begins passes. The first comes early, after a tenth of the time between
+// two, so that a store that is started often is to be seen as well.
 func (c *scrubber) loop() {
 	defer c.done.Done()
-	wait := c.s.opts.ScrubEvery / 10
-	for pause(c.stop, wait) {
-		err := c.pass()
-		if err != nil && !isStopped(c.stop) {
+	for part := int64(10); c.wait(part); part = 1 {
+		if err := c.pass(); err != nil && !errors.Is(err, errScrubOff) && !isStopped(c.stop) {
 			c.s.opts.Log.Warn("the store could not be checked", "folder", c.s.opts.Dir, "error", err)
 		}
-		wait = c.s.opts.ScrubEvery
+	}
+}
+
+// wait waits until the next pass is due, the time between two divided by part
+// from now. It reports false when the store closes.
+func (c *scrubber) wait(part int64) bool {
+	began := time.Now()
+	for {
+		due := time.Until(began.Add(time.Duration(c.every.Load() / part)))
+		if c.rate.Load() <= 0 {
+			due = 1<<63 - 1
+		}
+		if changed, ok := c.sleep(due); !changed || !ok {
+			return ok
+		}
+	}
+}
+
+// rest waits for as long as so many bytes may take.
+func (c *scrubber) rest(size int64) error {
+	began := time.Now()
+	for {
+		rate := c.rate.Load()
+		if rate <= 0 {
+			return errScrubOff
+		}
+		due := time.Until(began.Add(time.Duration(float64(size) / float64(rate) * float64(time.Second))))
+		changed, ok := c.sleep(due)
+		if !ok {
+			return ErrClosed
+		}
+		if !changed {
+			return nil
+		}
+	}
+}
+
+// sleep waits for d, or until rate or time change. ok is false when the store
+// closes.
+func (c *scrubber) sleep(d time.Duration) (changed, ok bool) {
+	if d <= 0 {
+		return false, !isStopped(c.stop)
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-c.stop:
+		return false, false
+	case <-c.changed:
+		return true, true
+	case <-t.C:
+		return false, true
 	}
 }
 
@@ -110,10 +179,7 @@ func (c *scrubber) count(records, size, damaged int64) error {
 	c.now.Bytes += size
 	c.now.Damaged += damaged
 	c.mu.Unlock()
-	if d := time.Duration(float64(size) / float64(c.s.opts.ScrubRate) * float64(time.Second)); !pause(c.stop, d) {
-		return ErrClosed
-	}
-	return nil
+	return c.rest(size)
 }
 
 func (c *scrubber) partitions() error {
