@@ -109,6 +109,30 @@ func TestReopen(t *testing.T) {
 	}
 }
 
+// systemd's watchdog hears of the real loops, and its status of what they do.
+func TestWatchdog(t *testing.T) {
+	t.Parallel()
+	host, dir := newHost(t), t.TempDir()
+	const often = "WATCHDOG_USEC=300000"
+	m := startProcess(t, "manager", []string{"-l", host, "-s", filepath.Join(dir, "m")}, often)
+	g := startProcess(t, "gateway", []string{"-m", host, "-t", host + ":11211"}, often)
+	s := startProcess(t, "server", []string{"-l", host, "-m", host, "-s", filepath.Join(dir, "s")}, often)
+	s.tells("READY=1", 0)
+	s.tells("STATUS=waits for kumoctl attach", 0)
+	m.tells("STATUS=leads; 1 of 1 servers up", 0)
+	g.tells("STATUS=0 clients; 256 of 256 partitions have no primary", 0)
+	for _, p := range []*process{m, s, g} {
+		p.tells("WATCHDOG=1", p.tells("WATCHDOG=1", 0))
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, line := range g.told {
+		if line == "READY=1" {
+			t.Error("a gateway is ready before any partition has a primary")
+		}
+	}
+}
+
 // Without a terminal the log is JSON on standard error.
 func TestLogWithoutTerminal(t *testing.T) {
 	t.Parallel()
