@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -66,4 +67,30 @@ func OldNames(fs *pflag.FlagSet) {
 		}
 		return pflag.NormalizedName(name)
 	})
+}
+
+// OldNamesOf lists what kumofs called an option, where that differs: letters of
+// one dash, and long names.
+func OldNamesOf(option string) []string {
+	var names []string
+	for letters, long := range manyLetters {
+		if long == "--"+option {
+			names = append(names, letters)
+		}
+	}
+	for old, name := range oldNames {
+		if name == option {
+			names = append(names, "--"+old)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// DoesNothing tells whether an option is accepted and does nothing, and why.
+func DoesNothing(f *pflag.Flag) (why string, yes bool) {
+	if list := f.Annotations[nothingToSet]; list != nil {
+		return list[0], true
+	}
+	return "", false
 }
