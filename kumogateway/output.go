@@ -161,7 +161,7 @@ func (c *conn) endStalled() {
 		return
 	}
 	o, stalled := &c.g.o, now.Sub(c.tookAt)
-	if o.IdleTimeout > 0 && stalled > o.IdleTimeout || stalled > o.StallTimeout && c.g.answers.Load() > int64(o.MaxAnswers) {
+	if idle := c.g.lim.silence(); idle > 0 && stalled > idle || stalled > o.StallTimeout && c.g.answers.Load() > int64(o.MaxAnswers) {
 		c.stats.idleKicks++
 		c.fail()
 		c.count()
