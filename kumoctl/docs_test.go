@@ -7,6 +7,9 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/etolabo/kumofs/kumoctl/cli"
+	"github.com/etolabo/kumofs/kumoctl/daemon"
 )
 
 var codeSpan = regexp.MustCompile("`([^`]+)`")
@@ -76,6 +79,32 @@ func TestLinks(t *testing.T) {
 		for _, l := range link.FindAllStringSubmatch(string(text), -1) {
 			if _, err := os.Stat(filepath.Join("../docs", l[1])); err != nil && !elsewhere[l[1]] {
 				t.Errorf("%s refers to %s: %v", page, l[1], err)
+			}
+		}
+	}
+}
+
+var commented = regexp.MustCompile(`(?m)^#([a-z-]+ = )`)
+
+// The packages' files are such as daemons take, with every line that is commented
+// out as well.
+func TestExampleFiles(t *testing.T) {
+	for _, role := range daemon.Roles {
+		text, err := os.ReadFile("../docs/deploy/etc/" + role + ".toml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(t.TempDir(), role+".toml")
+		if err := os.WriteFile(path, commented.ReplaceAll(text, []byte("$1")), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		list, err := daemon.Settings(role, []string{"--config", path})
+		if err != nil {
+			t.Errorf("%s: %v", role, err)
+		}
+		for _, s := range list {
+			if s.From == cli.FromFile && s.Reload != strings.Contains(string(text), "[reload].\n#"+s.Option+" =") {
+				t.Errorf("%s: the file says of %s something else than that its reload is %v", role, s.Option, s.Reload)
 			}
 		}
 	}
