@@ -43,6 +43,7 @@ type Server struct {
 	witness Closer
 	stops   []func() error // subscriptions and services
 
+	frozen  *frozen
 	recent  *recent
 	gauges  gauges
 	inbox   *inbox
@@ -74,7 +75,7 @@ func Open(o Options) (_ *Server, err error) {
 	}
 	s := &Server{
 		o: o, start: time.Now(), name: subjects.NodeName(o.Listen), recent: newRecent(time.Now().UnixMilli()),
-		inbox: newInbox(), asks: make(chan ring.Change, 2*ring.MaxPartitions), scans: make(chan struct{}, 2),
+		frozen: newFrozen(), inbox: newInbox(), asks: make(chan ring.Change, 2*ring.MaxPartitions), scans: make(chan struct{}, 2),
 	}
 	s.log = o.Log.With("node", s.name)
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
@@ -176,6 +177,9 @@ func (s *Server) run() (err error) {
 		return err
 	}
 	if err = s.serve(); err != nil {
+		return err
+	}
+	if err = s.serveFrozen(); err != nil {
 		return err
 	}
 	s.background.Go(func() error {
@@ -316,6 +320,7 @@ func (s *Server) close() error {
 	if s.deaths != nil {
 		s.deaths.Close()
 	}
+	s.frozen.close()
 	errs = append(errs, s.background.Wait())
 	if s.bus != nil {
 		errs = append(errs, s.bus.Close())

@@ -142,6 +142,10 @@ const (
 	NodeStat   = "stat"   // empty → map of field to value, in kumostat's names
 	NodeStop   = "stop"   // empty → AdminDone: a graceful stop
 	NodeCopies = "copies" // CopiesRequest → CopiesReport
+
+	NodeFreeze  = "freeze"  // FreezeRequest → FrozenCopy
+	NodeDigests = "digests" // DigestsRequest → DigestsReport
+	NodeThaw    = "thaw"    // ThawRequest → null; safe to repeat
 )
 
 // AdminRequest names the nodes that a command is about, by name, address or

@@ -77,16 +77,16 @@ func FuzzNext(f *testing.F) {
 }
 
 // cut makes ranges of keys with values.
-func cut(keys []string, values map[string]string) []Range {
+func cut(keys []string, values map[string]string) []subjects.KeyRange {
 	c := NewCutter(nil)
-	var list []Range
+	var list []subjects.KeyRange
 	for _, k := range keys {
 		r := subjects.Record{Key: []byte(k), Value: []byte(values[k]), Version: subjects.Version{Epoch: 1, Seq: 1}}
 		if done, ok := c.Add(r.Key, Append(nil, &r)); ok {
 			list = append(list, done)
 		}
 	}
-	return append(list, c.End())
+	return append(list, c.End(nil))
 }
 
 func numbered(n int) (keys []string, values map[string]string) {
@@ -125,9 +125,9 @@ func TestRangesCoverThePartition(t *testing.T) {
 func TestAChangeStaysWhereItIs(t *testing.T) {
 	keys, values := numbered(20000)
 	before := cut(keys, values)
-	differs := func(after []Range) (n int) {
+	differs := func(after []subjects.KeyRange) (n int) {
 		for i := range after {
-			if !slices.ContainsFunc(before, func(r Range) bool { return r.Same(&after[i]) }) {
+			if !slices.ContainsFunc(before, func(r subjects.KeyRange) bool { return r.Same(&after[i]) }) {
 				n++
 			}
 		}
@@ -167,7 +167,7 @@ func TestLargeValuesMakeSmallRanges(t *testing.T) {
 }
 
 func TestRangesInJSON(t *testing.T) {
-	want := Range{From: []byte{0, 0xff}, To: []byte("b"), Count: 2, Bytes: 99, Digest: 0xabc}
+	want := subjects.KeyRange{From: []byte{0, 0xff}, To: []byte("b"), Count: 2, Bytes: 99, Digest: 0xabc}
 	text, err := json.Marshal(want)
 	if err != nil {
 		t.Fatal(err)
@@ -175,7 +175,7 @@ func TestRangesInJSON(t *testing.T) {
 	if !bytes.Contains(text, []byte(`"0000000000000abc"`)) {
 		t.Errorf("%s", text)
 	}
-	var got Range
+	var got subjects.KeyRange
 	if err := json.Unmarshal(text, &got); err != nil || !got.Same(&want) {
 		t.Errorf("%+v, %v", got, err)
 	}
