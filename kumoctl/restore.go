@@ -97,10 +97,11 @@ func (g *global) load(cmd *cobra.Command, what string, total, rate int64, each f
 			}
 			return w.Put(cmd.Context(), r)
 		})
-		if err == nil {
-			err = w.Wait(cmd.Context())
+		// What was begun is ended, unless the command is interrupted: closing ends it.
+		if waited := w.Wait(cmd.Context()); err == nil {
+			err = waited
 		}
-		return err // closing ends what is under way
+		return err
 	}()
 	done.Stored, done.Bytes = m.records.Load(), m.bytes.Load()
 	if err != nil {

@@ -110,16 +110,21 @@ func (f *Frozen) Records(ctx context.Context, req subjects.PieceRequest, each fu
 
 // FreezePrimary freezes a partition at whoever leads it, and calls f. When that
 // fails for a reason that may pass, as when the primary does, it does so again, until
-// it has failed for as long as patience.
+// nothing has gone well for as long as patience.
 func (c *Client) FreezePrimary(ctx context.Context, t *ring.Table, p ring.Partition, patience time.Duration, f func(f *Frozen, node ring.Node) error) error {
-	for began := time.Now(); ; {
+	failing := time.Now()
+	for {
+		began := time.Now()
 		err := c.freezePrimary(ctx, t, p, f)
+		if time.Since(began) > patience/2 {
+			failing = time.Now() // it went well for a while
+		}
 		switch {
 		case err == nil:
 			return nil
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case !gone(err) || time.Since(began) > patience || !pause(ctx, freezePause):
+		case !gone(err) || time.Since(failing) > patience || !pause(ctx, freezePause):
 			return fmt.Errorf("partition %d: %w", p, err)
 		}
 		asking, cancel := context.WithTimeout(ctx, tableWithin)
