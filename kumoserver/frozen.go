@@ -65,6 +65,8 @@ func (s *Server) serveFrozen() error {
 		s.o.Cluster.NodeAdmin(s.name, subjects.NodeFreeze):  inJSON(s.freeze),
 		s.o.Cluster.NodeAdmin(s.name, subjects.NodeDigests): inJSON(s.digests),
 		s.o.Cluster.NodeAdmin(s.name, subjects.NodeThaw):    inJSON(s.thaw),
+		s.o.Cluster.NodeAdmin(s.name, subjects.NodeCompare): inJSON(s.compare),
+		s.o.Cluster.NodeAdmin(s.name, subjects.NodeMend):    inJSON(s.mend),
 		s.o.Cluster.Pieces(s.name):                          s.piece,
 	} {
 		if err := s.onQuestions(subject, answer); err != nil {
@@ -72,6 +74,7 @@ func (s *Server) serveFrozen() error {
 		}
 	}
 	s.background.Go(s.thawOld)
+	s.background.Go(s.compareAll)
 	return nil
 }
 
@@ -79,11 +82,12 @@ func (s *Server) serveFrozen() error {
 // no slot is not answered: who asks asks again.
 func (s *Server) onQuestions(subject string, answer func(context.Context, []byte) []byte) error {
 	sub, err := s.bus.Subscribe(subject, func(m *bus.Msg) {
-		if m.Reply == "" {
-			return
-		}
 		s.frozen.question(func() {
-			if err := s.bus.Publish(m.Reply, answer(s.ctx, m.Data)); err != nil && s.ctx.Err() == nil {
+			rep := answer(s.ctx, m.Data)
+			if m.Reply == "" {
+				return // a thaw of which nobody waits for the end
+			}
+			if err := s.bus.Publish(m.Reply, rep); err != nil && s.ctx.Err() == nil {
 				s.log.Debug("an answer was not sent", "subject", subject, "err", err)
 			}
 		})
