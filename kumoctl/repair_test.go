@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/binary"
 	"hash/crc32"
+	"io"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -140,3 +141,36 @@ func TestRepair(t *testing.T) {
 	}
 }
 
+
+// Servers compare their copies without being asked, and mend them.
+func TestCopiesAreComparedByThemselves(t *testing.T) {
+	c := newTestCluster(t, func(o *local.Options) {
+		o.Partitions = 4
+		o.Args = map[subjects.Role][]string{subjects.RoleServer: {"--scrub-every", "0.02", "--scrub-rate", "100000"}}
+	})
+	c.set(items(100, int32(time.Now().Unix())+100*24*3600)...)
+	c.whole()
+	equal := func() bool {
+		out, _ := c.command(cli.ExitDone, "status")
+		return strings.Contains(out, "all equal")
+	}
+	eventually(t, "all copies were compared", equal)
+	if err := c.Stop("server2"); err != nil {
+		t.Fatal(err)
+	}
+	n := falsify(t, filepath.Join(c.Dir(), "server2"))
+	if err := c.StartNode("server2"); err != nil {
+		t.Fatal(err)
+	}
+	if n == 0 {
+		t.Fatal("nothing was changed")
+	}
+	c.whole()
+	eventually(t, "the copies were mended", func() bool {
+		l := c.Layout()
+		root := newRoot()
+		root.SetOut(io.Discard)
+		args := []string{"-m", l.Addrs(subjects.RoleManager)[0], "repair", "--check"}
+		return cli.Execute(t.Context(), root, args, io.Discard) == cli.ExitDone && equal()
+	})
+}
