@@ -141,7 +141,6 @@ func TestRepair(t *testing.T) {
 	}
 }
 
-
 // Servers compare their copies without being asked, and mend them.
 func TestCopiesAreComparedByThemselves(t *testing.T) {
 	c := newTestCluster(t, func(o *local.Options) {

@@ -227,6 +227,11 @@ func (f *frozen) add(id string, c *store.Frozen) error {
 	return nil
 }
 
+// rest waits for as long as so many bytes may take.
+func (f *frozen) rest(ctx context.Context, bytes int) error {
+	return f.pace.WaitN(ctx, min(bytes, f.pace.Burst()))
+}
+
 // get returns a frozen copy that is being used.
 func (f *frozen) get(id string) (*store.Frozen, error) {
 	f.mu.Lock()
@@ -276,7 +281,7 @@ func (s *Server) digests(ctx context.Context, req subjects.DigestsRequest) (rep 
 		return rep, err
 	}
 	rep.Ranges, rep.Next, rep.Last, err = f.Digests(req.From, end(req.To), digestsBytes, func(n int) error {
-		return s.frozen.pace.WaitN(ctx, n)
+		return s.frozen.rest(ctx, n)
 	})
 	return rep, err
 }
@@ -333,5 +338,5 @@ func (s *Server) readPiece(ctx context.Context, req *subjects.PieceRequest, rep 
 	if rep.Last = last; !last {
 		rep.Next = next
 	}
-	return s.frozen.pace.WaitN(ctx, min(size, s.frozen.pace.Burst()))
+	return s.frozen.rest(ctx, size)
 }

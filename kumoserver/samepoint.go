@@ -203,7 +203,7 @@ func (s *Server) readRanges(ctx context.Context, own *store.Frozen, copies []*re
 		for last := false; !last; {
 			var some []subjects.KeyRange
 			var err error
-			some, from, last, err = own.Digests(from, nil, digestsBytes, func(n int) error { return s.frozen.pace.WaitN(ctx, n) })
+			some, from, last, err = own.Digests(from, nil, digestsBytes, func(n int) error { return s.frozen.rest(ctx, n) })
 			if err != nil {
 				return err
 			}
