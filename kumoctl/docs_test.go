@@ -66,9 +66,6 @@ func sourceTexts(t *testing.T) string {
 
 var link = regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
 
-// elsewhere are pages that are written beside these.
-var elsewhere = map[string]bool{"backup.md": true}
-
 // The files that the pages for operators refer to are there.
 func TestLinks(t *testing.T) {
 	for _, page := range []string{"tutorial.md", "operations.md", "troubleshooting.md", "migration.md", "reference.md"} {
@@ -77,7 +74,7 @@ func TestLinks(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, l := range link.FindAllStringSubmatch(string(text), -1) {
-			if _, err := os.Stat(filepath.Join("../docs", l[1])); err != nil && !elsewhere[l[1]] {
+			if _, err := os.Stat(filepath.Join("../docs", l[1])); err != nil {
 				t.Errorf("%s refers to %s: %v", page, l[1], err)
 			}
 		}

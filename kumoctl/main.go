@@ -56,6 +56,8 @@ Data goes to standard output, talk to standard error. Exit codes: 0 done,
 	root.AddCommand(
 		newUp(g), newStatus(g), newAttach(g, false), newAttach(g, true), newDetach(g, false), newDetach(g, true),
 		newReplace(g), newRecover(g), newStat(g), newHash(g), newAssign(g), newDump(g), newBench(g), newConfig(g), newVersion(g),
+		newBackup(g), newBackupVerify(g), newMerge(g), newRestore(g),
+		newExport(g), newImport(g), newKeys(g), newSize(g), newRepair(g),
 	)
 	return root
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -38,6 +39,9 @@ func printStatus(w io.Writer, st *subjects.ClusterStatus) error {
 	fmt.Fprintf(t, "revision\t%d\n", st.Revision)
 	fmt.Fprintf(t, "partitions\t%d with %d copies: %s\n", p.Total, st.Replicas, partitionText(p))
 	fmt.Fprintf(t, "moves\t%s\n", movesText(st))
+	if text := comparedText(st.Nodes, time.Now()); text != "" {
+		fmt.Fprintf(t, "copies\t%s\n", text)
+	}
 	for _, a := range st.Alarms {
 		fmt.Fprintf(t, "alarm\t%s\n", a)
 	}
@@ -59,6 +63,32 @@ func partitionText(p subjects.PartitionCount) string {
 		}
 	}
 	return text
+}
+
+// comparedText tells what came of comparing copies, "" where none were.
+func comparedText(nodes []subjects.NodeStatus, now time.Time) string {
+	oldest, differ, missing, any := int64(0), 0, false, false
+	for _, n := range nodes {
+		if n.Role != subjects.RoleServer || n.State == "down" || n.Primary == 0 {
+			continue
+		}
+		d := n.Disk
+		differ += d.Differing
+		missing = missing || d.Compared == 0
+		any = any || d.Compared != 0 || d.Differing > 0
+		if oldest == 0 || d.Compared < oldest {
+			oldest = d.Compared
+		}
+	}
+	switch {
+	case !any:
+		return ""
+	case differ > 0:
+		return fmt.Sprintf("%d differed from the others when they were compared", differ)
+	case missing:
+		return "those that were compared are equal; not all were"
+	}
+	return fmt.Sprintf("compared within %s, all equal", uptime(int64(now.Sub(time.UnixMilli(oldest)).Seconds())+1))
 }
 
 func movesText(st *subjects.ClusterStatus) string {

@@ -57,6 +57,7 @@ func (s *Server) readGauges() {
 	last, _ := s.store.ScrubState()
 	d := subjects.Disk{Full: s.store.Full(), Broken: s.store.Broken() != nil, Found: last.Damaged}
 	d.Damaged, _ = s.store.BadKeys(0)
+	d.Compared, d.Differing = s.compared()
 	if !last.Ended.IsZero() {
 		d.Checked = last.Ended.UnixMilli()
 	}

@@ -43,15 +43,17 @@ type Server struct {
 	witness Closer
 	stops   []func() error // subscriptions and services
 
-	recent  *recent
-	gauges  gauges
-	inbox   *inbox
-	backlog int64 // bytes not applied beyond which writers are slowed down
-	starts  uint64
-	asks    chan ring.Change
-	scans   chan struct{}               // places for range reads
-	serving [ring.MaxPartitions]serving // by partition
-	cluster atomic.Uint64               // the cluster's ID, 0 until the ring is known
+	frozen   *frozen
+	compares *compares
+	recent   *recent
+	gauges   gauges
+	inbox    *inbox
+	backlog  int64 // bytes not applied beyond which writers are slowed down
+	starts   uint64
+	asks     chan ring.Change
+	scans    chan struct{}               // places for range reads
+	serving  [ring.MaxPartitions]serving // by partition
+	cluster  atomic.Uint64               // the cluster's ID, 0 until the ring is known
 
 	gets, sets, deletes, moved atomic.Uint64
 	refused                    atomic.Uint64 // messages of other epochs and processes
@@ -76,7 +78,7 @@ func Open(o Options) (_ *Server, err error) {
 	}
 	s := &Server{
 		o: o, start: time.Now(), name: subjects.NodeName(o.Listen), recent: newRecent(time.Now().UnixMilli()),
-		inbox: newInbox(), asks: make(chan ring.Change, 2*ring.MaxPartitions), scans: make(chan struct{}, 2),
+		frozen: newFrozen(), compares: newCompares(), inbox: newInbox(), asks: make(chan ring.Change, 2*ring.MaxPartitions), scans: make(chan struct{}, 2),
 	}
 	s.log = o.Log.With("node", s.name)
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
@@ -178,6 +180,9 @@ func (s *Server) run() (err error) {
 		return err
 	}
 	if err = s.serve(); err != nil {
+		return err
+	}
+	if err = s.serveFrozen(); err != nil {
 		return err
 	}
 	s.background.Go(func() error {
@@ -318,6 +323,8 @@ func (s *Server) close() error {
 	if s.deaths != nil {
 		s.deaths.Close()
 	}
+	s.frozen.close()
+	s.compares.close()
 	errs = append(errs, s.background.Wait())
 	if s.bus != nil {
 		errs = append(errs, s.bus.Close())

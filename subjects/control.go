@@ -55,6 +55,11 @@ type Disk struct {
 	// milliseconds; 0: not yet. Found is how much of it was damaged.
 	Checked int64 `json:"checked_ms,omitempty"`
 	Found   int64 `json:"found,omitempty"`
+	// Compared is since when every partition that the server leads has been compared
+	// with its other copies, Unix milliseconds; 0: not yet, or there are no others.
+	// Differing is how many copies differed when theirs was compared last.
+	Compared  int64 `json:"compared_ms,omitempty"`
+	Differing int   `json:"differing,omitempty"`
 }
 
 // Load is what a node has done since its start and holds now.
@@ -142,6 +147,12 @@ const (
 	NodeStat   = "stat"   // empty → map of field to value, in kumostat's names
 	NodeStop   = "stop"   // empty → AdminDone: a graceful stop
 	NodeCopies = "copies" // CopiesRequest → CopiesReport
+
+	NodeFreeze  = "freeze"  // FreezeRequest → FrozenCopy
+	NodeDigests = "digests" // DigestsRequest → DigestsReport
+	NodeThaw    = "thaw"    // ThawRequest → null; safe to repeat
+	NodeCompare = "compare" // CompareRequest → CompareReport
+	NodeMend    = "mend"    // MendRequest → null
 )
 
 // AdminRequest names the nodes that a command is about, by name, address or

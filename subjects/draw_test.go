@@ -19,7 +19,7 @@ type message interface {
 var messages = []message{
 	&subjects.Prepare{}, &subjects.PrepareReply{}, &subjects.EpochStart{}, &subjects.EpochReply{},
 	&subjects.Range{}, &subjects.RangeReply{}, &subjects.Lease{}, &subjects.LeaseReply{},
-	&subjects.Read{}, &subjects.Write{}, &subjects.Reply{},
+	&subjects.Read{}, &subjects.Write{}, &subjects.Reply{}, &subjects.PieceRequest{}, &subjects.Piece{},
 }
 
 func name(m message) string { return reflect.TypeOf(m).Elem().Name() }

@@ -55,6 +55,8 @@ var (
 	ErrRefused     = errors.New("refused")
 	ErrTimeout     = errors.New("timed out")
 	ErrUnavailable = errors.New("unavailable")
+	ErrBusy        = errors.New("busy, ask again later")
+	ErrPassed      = errors.New("it is past that entry")
 	ErrInternal    = errors.New("internal error")
 )
 
@@ -70,6 +72,8 @@ var codes = []struct {
 	{"refused", ErrRefused},
 	{"timeout", ErrTimeout},
 	{"unavailable", ErrUnavailable},
+	{"busy", ErrBusy},
+	{"passed", ErrPassed},
 	{"internal", ErrInternal},
 }
 

@@ -121,3 +121,11 @@ func FuzzWrite(f *testing.F) {
 func FuzzReply(f *testing.F) {
 	fuzz(f, &subjects.Reply{Status: subjects.StatusOK, Value: []byte("v"), Flags: 1, Cas: 1 << 40, Epoch: 2})
 }
+
+func FuzzPieceRequest(f *testing.F) {
+	fuzz(f, &subjects.PieceRequest{Snapshot: []byte("s"), From: []byte("a"), To: []byte("b"), Pass: true})
+}
+
+func FuzzPiece(f *testing.F) {
+	fuzz(f, &subjects.Piece{Code: []byte("busy"), Message: []byte("m"), Records: []byte("r"), Next: []byte("k")})
+}

@@ -105,6 +105,10 @@ func (c Cluster) GatewayReply(boot ring.BootID) string {
 	return c.data() + "gw." + boot.String() + ".reply"
 }
 
+// Pieces is where a node gives records of a frozen copy out, for backups.
+// kumoctl → server; PieceRequest → Piece, without a frame. Safe to repeat.
+func (c Cluster) Pieces(node string) string { return c.data() + "srv." + node + ".pieces" }
+
 // Raft is where a voter of the managers' log takes one kind of call.
 // Voter → voter; the payload belongs to package quorum.
 func (c Cluster) Raft(node, rpc string) string { return c.data() + "raft." + node + "." + rpc }

@@ -120,7 +120,7 @@ func TestMessagesAreMsgpack(t *testing.T) {
 
 func isPeer(m message) bool {
 	switch m.(type) {
-	case *subjects.Read, *subjects.Write, *subjects.Reply:
+	case *subjects.Read, *subjects.Write, *subjects.Reply, *subjects.PieceRequest, *subjects.Piece:
 		return false
 	}
 	return true

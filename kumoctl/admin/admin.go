@@ -110,26 +110,34 @@ func (c *Client) Attach(ctx context.Context, nodes ...string) (*subjects.AdminDo
 }
 
 func (c *Client) ask(ctx context.Context, subject string, req, to any) error {
-	var body []byte
-	if req != nil {
-		var err error
-		if body, err = json.Marshal(req); err != nil {
-			return fmt.Errorf("encode the request: %w", err)
-		}
+	body, err := encode(req)
+	if err != nil {
+		return err
 	}
 	if err := c.Connect(ctx); err != nil {
 		return err
 	}
 	for {
-		err := c.once(ctx, subject, body, to)
+		err := c.once(ctx, attempt, subject, body, to)
 		if err == nil || !again(err) || !pause(ctx, retryPause) {
 			return plain(subject, err)
 		}
 	}
 }
 
-func (c *Client) once(ctx context.Context, subject string, body []byte, to any) error {
-	ctx, cancel := context.WithTimeout(ctx, attempt)
+func encode(req any) ([]byte, error) {
+	if req == nil {
+		return nil, nil
+	}
+	body, err := json.Marshal(req)
+	if err != nil {
+		return nil, fmt.Errorf("encode the request: %w", err)
+	}
+	return body, nil
+}
+
+func (c *Client) once(ctx context.Context, within time.Duration, subject string, body []byte, to any) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	m, err := c.bus.Request(ctx, subject, body)
 	if err != nil {

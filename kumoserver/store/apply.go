@@ -279,6 +279,7 @@ func (a *applier) put(data *bbolt.Bucket, n *snapshot, key string, v *value) err
 	k := append(appendDataKey(a.key[:0], n.part.id, userSpace), key...)
 	a.key = k
 	had := data.Get(k) != nil
+	n.part.keep(data, k, v.gone)
 	if v.gone {
 		if had {
 			n.items--
@@ -332,6 +333,7 @@ func (a *applier) remove(data *bbolt.Bucket, n *snapshot, keys [][]byte) error {
 		if k[2] == spaceUser {
 			n.items--
 		}
+		n.part.keep(data, k, true)
 		a.compaction.note(k, nil, -1)
 		if err := data.Delete(k); err != nil {
 			return err

@@ -189,6 +189,9 @@ func (s *Store) Commit(id ring.Partition, seq uint64) {
 	if seq <= p.commit.Seq || p.lost {
 		return
 	}
+	if len(p.traps) > 0 {
+		s.spring(p, min(seq, p.tail.Seq))
+	}
 	p.advance(min(seq, p.tail.Seq))
 	if !p.commitDirty {
 		p.commitDirty = true

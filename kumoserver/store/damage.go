@@ -62,6 +62,12 @@ func (s *Store) hurt(id ring.Partition, key []byte, err error) {
 	}
 }
 
+// Doubt notes that a copy is not what it should be, which others found out, as if a
+// record of it could not be read: it stays so until the copy is made anew.
+func (s *Store) Doubt(id ring.Partition, why string) {
+	s.hurt(id, nil, fmt.Errorf("partition %d: %w: %s", id, ErrCorrupt, why))
+}
+
 // broken notes that the structure of the bbolt file is damaged. What can be
 // read still is, until Discard.
 func (s *Store) broken(err error) {

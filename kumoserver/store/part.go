@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/etolabo/kumofs/subjects"
 	"github.com/etolabo/kumofs/subjects/ring"
@@ -55,6 +56,11 @@ type part struct {
 	items int64 // user keys in bbolt; the applier's own, read through Stats
 
 	commitDirty bool // commit is ahead of the log's commit records; the core loop's own
+
+	traps []*trap // guarded by mu
+
+	frozenMu sync.Mutex // held by who changes frozen
+	frozen   atomic.Pointer[[]*Frozen]
 }
 
 // entryLog is the entries that bbolt does not hold yet, in memory.

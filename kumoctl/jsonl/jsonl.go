@@ -1,0 +1,146 @@
+// Package jsonl is records as lines of JSON, for export and import.
+package jsonl
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"unicode/utf8"
+
+	"github.com/etolabo/kumofs/subjects"
+)
+
+// line is a record. Key and value are text, or base64 where they are no UTF-8.
+type line struct {
+	Key         *string `json:"key,omitempty"`
+	KeyBase64   []byte  `json:"key_base64,omitempty"`
+	Value       *string `json:"value,omitempty"`
+	ValueBase64 []byte  `json:"value_base64,omitempty"`
+	Flags       uint32  `json:"flags,omitempty"`
+	Expiry      int64   `json:"expiry,omitempty"` // Unix seconds; left out: never
+}
+
+// Append appends a record and the line's end.
+func Append(b []byte, r *subjects.Record) ([]byte, error) {
+	l := line{Flags: r.Flags, Expiry: r.Expiry}
+	l.Key, l.KeyBase64 = text(r.Key)
+	l.Value, l.ValueBase64 = text(r.Value)
+	w := bytes.NewBuffer(b)
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(&l)
+	return w.Bytes(), err
+}
+
+func text(b []byte) (*string, []byte) {
+	if !utf8.Valid(b) {
+		return nil, b
+	}
+	s := string(b)
+	return &s, nil
+}
+
+// maxLine is longer than any record: each byte of a value may be written as six.
+const maxLine = 6*(subjects.MaxValue+subjects.MaxKey) + 4096
+
+// Reader reads records.
+type Reader struct {
+	r    *bufio.Reader
+	name string
+	n    int
+	buf  []byte
+	size int64
+}
+
+// NewReader reads records from r, which errors call by its name.
+func NewReader(r io.Reader, name string) *Reader {
+	return &Reader{r: bufio.NewReaderSize(r, 256<<10), name: name}
+}
+
+// Size is how many bytes have been read.
+func (r *Reader) Size() int64 { return r.size }
+
+// Next returns the next record, which is valid until the next call; io.EOF after the
+// last. Empty lines are passed over. Errors name the line.
+func (r *Reader) Next() (subjects.Record, error) {
+	for {
+		text, err := r.line()
+		if err == io.EOF && len(text) == 0 {
+			return subjects.Record{}, io.EOF
+		}
+		r.n++
+		if err != nil && err != io.EOF {
+			return subjects.Record{}, r.fault(err)
+		}
+		if text = bytes.TrimSpace(text); len(text) == 0 {
+			continue
+		}
+		rec, err := parse(text)
+		if err != nil {
+			return rec, r.fault(err)
+		}
+		return rec, nil
+	}
+}
+
+func (r *Reader) fault(err error) error { return fmt.Errorf("%s, line %d: %w", r.name, r.n, err) }
+
+// line reads one, however long, into memory that is used again.
+func (r *Reader) line() ([]byte, error) {
+	r.buf = r.buf[:0]
+	for {
+		part, err := r.r.ReadSlice('\n')
+		r.size += int64(len(part))
+		if len(r.buf)+len(part) > maxLine {
+			return nil, fmt.Errorf("it is longer than %d bytes", maxLine)
+		}
+		r.buf = append(r.buf, part...)
+		if !errors.Is(err, bufio.ErrBufferFull) {
+			return r.buf, err
+		}
+	}
+}
+
+func parse(text []byte) (rec subjects.Record, err error) {
+	var l line
+	dec := json.NewDecoder(bytes.NewReader(text))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&l); err != nil {
+		return rec, err
+	}
+	if dec.More() {
+		return rec, errors.New("something is behind the record")
+	}
+	if rec.Key, err = one("key", l.Key, l.KeyBase64); err != nil {
+		return rec, err
+	}
+	if rec.Value, err = one("value", l.Value, l.ValueBase64); err != nil {
+		return rec, err
+	}
+	rec.Flags, rec.Expiry = l.Flags, l.Expiry
+	switch {
+	case len(rec.Key) == 0 || len(rec.Key) > subjects.MaxKey:
+		return rec, fmt.Errorf("the key has %d bytes: want 1 to %d", len(rec.Key), subjects.MaxKey)
+	case len(rec.Value) > subjects.MaxValue:
+		return rec, fmt.Errorf("the value has %d bytes: want at most %d", len(rec.Value), subjects.MaxValue)
+	case rec.Expiry < 0:
+		return rec, fmt.Errorf("expiry %d: want Unix seconds, or 0 for never", rec.Expiry)
+	}
+	return rec, nil
+}
+
+// one returns what was given as text or in base64.
+func one(name string, text *string, base64 []byte) ([]byte, error) {
+	switch {
+	case text != nil && base64 != nil:
+		return nil, fmt.Errorf("it has both %s and %s_base64", name, name)
+	case text != nil:
+		return []byte(*text), nil
+	case base64 != nil:
+		return base64, nil
+	}
+	return nil, fmt.Errorf("it has neither %s nor %s_base64", name, name)
+}
