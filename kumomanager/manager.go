@@ -102,7 +102,7 @@ func (m *Manager) openSeat() (err error) {
 		settings: settings{
 			init: ring.Init{
 				Cluster: string(m.o.Cluster), ClusterID: ring.ClusterID(random()),
-				Partitions: m.o.Partitions, Replicas: m.o.Replicas, AutoReplace: m.o.AutoReplace,
+				Partitions: m.o.Partitions, Replicas: m.o.Replicas, AutoReplace: m.o.AutoReplace, MoveRate: m.o.MoveRate,
 			},
 			learners: m.o.MaxMoves, failAfter: m.o.FailAfter,
 			replaceDelay: m.o.ReplaceDelay, lostAfter: m.o.LostAfter,

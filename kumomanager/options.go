@@ -44,6 +44,9 @@ type Options struct {
 	// around it.
 	ReplaceDelay time.Duration
 	LostAfter    time.Duration
+	// MoveRate is how many bytes of copies a second a server of a new cluster sends
+	// at most; 0: as many as it can.
+	MoveRate int64
 	// FailAfter is the silence after which a server is taken for dead where
 	// nothing proves it.
 	FailAfter time.Duration
@@ -137,6 +140,8 @@ func (o Options) check() error {
 		return fmt.Errorf("--fail-after %s: heartbeats come every %s, want at least three of them", o.FailAfter, heartbeat)
 	case o.MaxMoves < 1:
 		return fmt.Errorf("--max-moves %d: want at least 1", o.MaxMoves)
+	case o.MoveRate != ring.BoundMoveRate(o.MoveRate):
+		return fmt.Errorf("--move-rate: want 0 or %g to %g MB/s", ring.MinMoveRate/1e6, ring.MaxMoveRate/1e6)
 	case o.ReplaceDelay < 0 || o.LostAfter < 0:
 		return fmt.Errorf("a delay below 0")
 	}

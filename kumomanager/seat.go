@@ -253,6 +253,7 @@ func (s *seat) act(now time.Time) {
 	}
 	s.lookAt = now
 	s.tell(s.moves.look(s.core.table, now), now)
+	s.core.pace.look(s.core.table, s.core, now)
 	if p := s.core.next(now); p != nil {
 		s.waiting = true
 		s.proposals <- p

@@ -18,11 +18,13 @@ const (
 	healthDegraded    = "degraded"
 	healthUnavailable = "unavailable"
 
-	stateUp      = "up"
-	stateDown    = "down"
-	stateNew     = "new"
-	stateLeaving = "leaving"
-	stateJoining = "joining"
+	stateUp       = "up"
+	stateDown     = "down"
+	stateNew      = "new"
+	stateLeaving  = "leaving"
+	stateJoining  = "joining"
+	stateDraining = "draining"
+	stateDrained  = "drained"
 )
 
 // maxStuck is how many partitions that nobody may lead are named.
@@ -33,7 +35,7 @@ func (c *core) status(leader string, voters []string, now time.Time) subjects.Cl
 	t := c.table
 	st := subjects.ClusterStatus{
 		Cluster: t.Cluster, ClusterID: t.ClusterID, Revision: t.Revision, Leader: leader, Voters: voters,
-		Replicas: t.Replicas, AutoReplace: t.AutoReplace, Paused: t.Paused,
+		Replicas: t.Replicas, AutoReplace: t.AutoReplace, Paused: t.Paused, MoveRate: t.MoveRate,
 	}
 	roles := c.count(t, &st)
 	st.Stuck = slices.Clone(c.stuck[:min(len(c.stuck), maxStuck)])
@@ -65,7 +67,7 @@ func (c *core) count(t *ring.Table, st *subjects.ClusterStatus) map[ring.NodeID]
 		return roles[id]
 	}
 	st.Partitions.Total = t.Size()
-	st.Moves = countMoves(t)
+	st.Moves = c.moveStatus(t)
 	for _, p := range t.Partitions {
 		for _, id := range p.Target {
 			of(id).target++
@@ -121,6 +123,10 @@ func (c *core) server(n ring.Node, h *held, leader string, now time.Time) subjec
 		s.State = stateLeaving
 	case !n.Attached:
 		s.State = stateNew
+	case n.Draining && h.replica+h.learner > 0:
+		s.State = stateDraining
+	case n.Draining:
+		s.State = stateDrained
 	case h.learner > 0 || h.replica < h.target:
 		s.State = stateJoining
 	default:

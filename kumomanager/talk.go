@@ -31,7 +31,7 @@ const (
 // managers together on the cluster's.
 var verbs = [...]string{
 	subjects.AdminStatus, subjects.AdminAttach, subjects.AdminDetach, subjects.AdminReplace, subjects.AdminSet,
-	subjects.AdminRecover,
+	subjects.AdminRecover, subjects.AdminDrain,
 }
 
 // subscribe begins to listen.

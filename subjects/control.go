@@ -43,6 +43,8 @@ type Heartbeat struct {
 	// acknowledged, now (R13).
 	Unclean ring.PartitionSet `json:"unclean_copies,omitzero"`
 	Disk    Disk              `json:"disk,omitzero"`
+	// Moving are the partitions that the process copies to others, or gets.
+	Moving []Moving `json:"moving,omitempty"`
 }
 
 // Disk is how a server's disk does.
@@ -68,9 +70,19 @@ type Load struct {
 	Replicas   int    `json:"replicas"`
 	Learners   int    `json:"learners"`
 	LogBytes   uint64 `json:"log_bytes"`
-	Unapplied  uint64 `json:"unapplied"` // log entries not yet in the database
-	MovedBytes uint64 `json:"moved_bytes"`
+	Unapplied  uint64 `json:"unapplied"`   // log entries not yet in the database
+	MovedBytes uint64 `json:"moved_bytes"` // of copies, sent to others
+	MovedItems uint64 `json:"moved_items"` // keys, likewise
 }
+
+// Moving is a copy under way, as one of its ends sees it.
+type Moving struct {
+	Partition ring.Partition `json:"partition"`
+	Items     int64          `json:"items"` // keys in the database, about
+}
+
+// MaxMoving bounds Heartbeat.Moving; others are under way unseen.
+const MaxMoving = 64
 
 // RingGet asks for the newest table from partition From on. When the answerer
 // has nothing newer than revision Have it answers without an Update.
@@ -132,6 +144,7 @@ const (
 	AdminStatus  = "status"  // AdminRequest (or empty) → ClusterStatus
 	AdminAttach  = "attach"  // AdminRequest → AdminDone
 	AdminDetach  = "detach"  // AdminRequest → AdminDone
+	AdminDrain   = "drain"   // AdminRequest → AdminDone: empties servers that stay attached
 	AdminReplace = "replace" // AdminRequest → AdminDone: plans anew
 	AdminSet     = "set"     // ring.Settings → AdminDone
 	AdminRecover = "recover" // RecoverRequest → AdminDone with Recover
@@ -233,7 +246,8 @@ type ClusterStatus struct {
 	Replicas    int            `json:"replicas"`
 	AutoReplace bool           `json:"auto_replace"`
 	Paused      bool           `json:"paused,omitempty"`
-	Health      string         `json:"health"` // ok, degraded, unavailable
+	MoveRate    int64          `json:"move_rate,omitempty"` // bytes a second; 0: no limit
+	Health      string         `json:"health"`              // ok, degraded, unavailable
 	Alarms      []string       `json:"alarms,omitempty"`
 	Nodes       []NodeStatus   `json:"nodes"`
 	Partitions  PartitionCount `json:"partitions"`
@@ -244,7 +258,8 @@ type ClusterStatus struct {
 }
 
 // NodeStatus is one node. State is up, down, new (seen, not attached), leaving
-// (detached, still holds data) or joining (its copies are not complete).
+// (detached, still holds data), joining (its copies are not complete), draining
+// (attached, and still holds data that it should not) or drained (it holds none).
 type NodeStatus struct {
 	Name     string         `json:"name"`
 	Addr     string         `json:"addr"`
@@ -280,8 +295,31 @@ type PartitionCount struct {
 	Loss     int `json:"possible_loss,omitempty"`
 }
 
-// Moves tells how far the wished placement is reached.
+// Moves tells how far the wished placement is reached. All that is about the
+// future is an estimate.
 type Moves struct {
-	Pending int `json:"pending"` // copies that are not where they should be
-	Active  int `json:"active"`  // copies under way
+	Pending int    `json:"pending"`            // copies that are not where they should be
+	Active  int    `json:"active"`             // copies under way
+	Surplus int    `json:"surplus,omitempty"`  // copies that go once the wished ones are there
+	Leads   int    `json:"leads,omitempty"`    // partitions that another server should lead
+	Held    int    `json:"held,omitempty"`     // of these all, what waits for a server that is down
+	Items   int64  `json:"items,omitempty"`    // keys that are still to be sent
+	Bytes   int64  `json:"bytes,omitempty"`    // that they take
+	Sent    uint64 `json:"sent_bytes"`         // by the servers, since this manager leads
+	Rate    int64  `json:"rate,omitempty"`     // bytes a second, of the last ten seconds
+	Left    int64  `json:"left_sec,omitempty"` // seconds; 0: not known
+	Copies  []Move `json:"copies,omitempty"`   // under way, MaxMoving of them at most
+}
+
+// Settled reports whether everything is where it should be, as far as the servers
+// are up.
+func (m Moves) Settled() bool { return m.Active == 0 && m.Pending+m.Surplus+m.Leads == m.Held }
+
+// Move is one copy under way.
+type Move struct {
+	Partition ring.Partition `json:"partition"`
+	From      string         `json:"from"` // the primary
+	To        string         `json:"to"`
+	Items     int64          `json:"items"`    // keys that are there
+	Of        int64          `json:"of_items"` // that the primary has
 }

@@ -34,6 +34,7 @@ func (o *managerOptions) flags(fs *pflag.FlagSet) {
 	cli.SecondsVarP(fs, &o.LostAfter, "lost-after", "", "with -a: how long a server is down before its data goes elsewhere")
 	cli.SecondsVarP(fs, &o.FailAfter, "fail-after", "", "how long a silent node counts as up")
 	fs.IntVar(&o.MaxMoves, "max-moves", o.MaxMoves, "how many copies may be under way to a server, and from one")
+	fs.Var((*cli.Rate)(&o.MoveRate), "move-rate", "MB/s of copies that a server of a new cluster sends at most; 0: no limit (later: kumoctl move-rate)")
 	fs.IntVar(&o.maxItem, "max-item-size", subjects.DefaultMaxItem, "bytes of the largest value, as the servers have it")
 	cli.Ignore(fs, "keepalive-interval", "k", "see --fail-after")
 	cli.Ignore(fs, "connect-timeout", "", "see --fail-after")
