@@ -15,6 +15,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
 )
 
 // TestMain lets the test binary stand for kumoctl, so that tests can start and
@@ -23,7 +25,7 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && (os.Args[1] == "up" || os.Args[1] == "daemon") {
 		main()
 	}
-	os.Exit(m.Run())
+	testscript.Main(m, map[string]func(){"kumoctl": main}) // in scripts
 }
 
 // upProcess is "kumoctl up --processes" as a process.

@@ -241,6 +241,7 @@ func addresses(nodes []ring.Node) (out []string) {
 	for _, n := range nodes {
 		out = append(out, n.Addr)
 	}
+	slices.Sort(out)
 	if len(out) == 0 {
 		out = []string{"no servers"}
 	}

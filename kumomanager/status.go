@@ -55,7 +55,7 @@ func (c *core) status(leader string, voters []string, now time.Time) subjects.Cl
 }
 
 // held counts what a server holds.
-type held struct{ primary, replica, learner, target int }
+type held struct{ primary, replica, learner, gaps int }
 
 // count fills in partitions and moves, and counts each server's roles.
 func (c *core) count(t *ring.Table, st *subjects.ClusterStatus) map[ring.NodeID]*held {
@@ -70,7 +70,9 @@ func (c *core) count(t *ring.Table, st *subjects.ClusterStatus) map[ring.NodeID]
 	st.Moves = c.moveStatus(t)
 	for _, p := range t.Partitions {
 		for _, id := range p.Target {
-			of(id).target++
+			if !p.HasISR(id) {
+				of(id).gaps++
+			}
 		}
 		for _, id := range p.Learners {
 			of(id).learner++
@@ -108,7 +110,7 @@ func (c *core) server(n ring.Node, h *held, leader string, now time.Time) subjec
 	}
 	s := subjects.NodeStatus{
 		Name: n.Name, Addr: n.Addr, Role: subjects.RoleServer, ID: n.ID, Boot: n.Boot, Zone: n.Zone,
-		Primary: h.primary, Replica: h.replica, Learner: h.learner, Leader: n.Name == leader,
+		Primary: h.primary, Replica: h.replica, Learner: h.learner, Gaps: h.gaps, Leader: n.Name == leader,
 	}
 	if m, ok := c.members.Server(n.ID); ok {
 		heardOf(&s, m, c.at(now))
@@ -127,7 +129,7 @@ func (c *core) server(n ring.Node, h *held, leader string, now time.Time) subjec
 		s.State = stateDraining
 	case n.Draining:
 		s.State = stateDrained
-	case h.learner > 0 || h.replica < h.target:
+	case h.learner > 0 || h.gaps > 0:
 		s.State = stateJoining
 	default:
 		s.State = stateUp

@@ -46,7 +46,10 @@ func newMover(s *Server) *mover {
 
 // configure takes a newer table.
 func (m *mover) configure(t *ring.Table) {
-	self := m.s.process()
+	m.take(t, m.s.process())
+}
+
+func (m *mover) take(t *ring.Table, self ring.Process) {
 	var busy []ring.Partition
 	for p, c := range t.Partitions {
 		if (c.Primary == self && len(c.Learners) > 0 || c.HasLearner(self.Store)) && len(busy) < subjects.MaxMoving {

@@ -278,6 +278,7 @@ type NodeStatus struct {
 	Primary  int            `json:"primary"`           // partitions that it leads
 	Replica  int            `json:"replica"`           // partitions that it holds in sync, led or not
 	Learner  int            `json:"learner"`           // copies under way to it
+	Gaps     int            `json:"gaps"`              // copies that it should hold and does not hold in sync
 	Load     Load           `json:"load"`
 	Disk     Disk           `json:"disk,omitzero"`
 	Revision uint64         `json:"revision"`
