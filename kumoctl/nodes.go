@@ -87,7 +87,7 @@ func newReplace(g *global) *cobra.Command {
 // is told to.
 func (g *global) nodesCommand(verb string, noReplace, moves bool) *cobra.Command {
 	var w waiting
-	cmd := &cobra.Command{RunE: func(cmd *cobra.Command, nodes []string) error {
+	cmd := &cobra.Command{ValidArgsFunction: g.completeServers, RunE: func(cmd *cobra.Command, nodes []string) error {
 		req := subjects.AdminRequest{NoReplace: noReplace}
 		for _, n := range nodes {
 			req.Nodes = append(req.Nodes, serverName(n))

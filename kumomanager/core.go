@@ -74,9 +74,10 @@ type asked struct {
 
 // order is an operator's command that waits. done is called once.
 type order struct {
-	verb string
-	req  subjects.AdminRequest
-	set  ring.Settings // of AdminSet
+	verb   string
+	req    subjects.AdminRequest
+	set    ring.Settings          // of AdminSet
+	events subjects.EventsRequest // of AdminEvents
 	// Of AdminRecover, with what the servers have of the partition.
 	recover subjects.RecoverRequest
 	said    []saidCopy

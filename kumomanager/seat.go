@@ -38,6 +38,7 @@ type seat struct {
 	proofs  *proof.Watcher[ring.Process]
 	subs    []*bus.Sub
 	failed  chan error // the log could not be written
+	recent  recentEvents
 
 	inbox     chan func(now time.Time)
 	proposals chan *proposal // nil asks for a barrier

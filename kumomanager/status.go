@@ -43,7 +43,7 @@ func (c *core) status(leader string, voters []string, now time.Time) subjects.Cl
 		st.Nodes = append(st.Nodes, c.server(n, roles[n.ID], leader, now))
 	}
 	for _, o := range c.members.Others() {
-		st.Nodes = append(st.Nodes, other(o, leader, c.at(now)))
+		st.Nodes = append(st.Nodes, other(o, leader, c.at(now), now))
 	}
 	order := map[subjects.Role]int{subjects.RoleManager: 1, subjects.RoleServer: 2, subjects.RoleGateway: 3}
 	slices.SortFunc(st.Nodes, func(a, b subjects.NodeStatus) int {
@@ -55,7 +55,10 @@ func (c *core) status(leader string, voters []string, now time.Time) subjects.Cl
 }
 
 // held counts what a server holds.
-type held struct{ primary, replica, learner, gaps int }
+type held struct {
+	primary, replica, learner, gaps int
+	epoch                           ring.Epoch // the highest of those that it leads
+}
 
 // count fills in partitions and moves, and counts each server's roles.
 func (c *core) count(t *ring.Table, st *subjects.ClusterStatus) map[ring.NodeID]*held {
@@ -96,7 +99,8 @@ func (c *core) count(t *ring.Table, st *subjects.ClusterStatus) map[ring.NodeID]
 		default:
 			st.Partitions.Degraded++
 		}
-		of(p.Primary.Store).primary++
+		lead := of(p.Primary.Store)
+		lead.primary, lead.epoch = lead.primary+1, max(lead.epoch, p.Epoch)
 		if up == 1 && t.Replicas > 1 {
 			st.Partitions.Lone++
 		}
@@ -110,10 +114,10 @@ func (c *core) server(n ring.Node, h *held, leader string, now time.Time) subjec
 	}
 	s := subjects.NodeStatus{
 		Name: n.Name, Addr: n.Addr, Role: subjects.RoleServer, ID: n.ID, Boot: n.Boot, Zone: n.Zone,
-		Primary: h.primary, Replica: h.replica, Learner: h.learner, Gaps: h.gaps, Leader: n.Name == leader,
+		Primary: h.primary, Replica: h.replica, Learner: h.learner, Gaps: h.gaps, Epoch: h.epoch, Leader: n.Name == leader,
 	}
 	if m, ok := c.members.Server(n.ID); ok {
-		heardOf(&s, m, c.at(now))
+		heardOf(&s, m, c.at(now), now)
 		if m.State == rebalance.Down {
 			n.Up = false
 		}
@@ -138,23 +142,24 @@ func (c *core) server(n ring.Node, h *held, leader string, now time.Time) subjec
 }
 
 // heardOf fills in what the last heartbeat told.
-func heardOf(s *subjects.NodeStatus, m *members.Member, now int64) {
+func heardOf(s *subjects.NodeStatus, m *members.Member, now int64, wall time.Time) {
 	if m.Heard == 0 {
 		return
 	}
 	hb := m.Heartbeat
 	s.Seen = (now - m.Heard) / 1e6
+	s.Time, s.Clock = hb.Time, hb.Time-(wall.UnixMilli()-s.Seen)
 	s.Version, s.PID, s.HTTP, s.Listen, s.Uptime = hb.Version, hb.PID, hb.HTTP, hb.Listen, hb.Uptime
 	s.Load, s.Revision, s.Cluster, s.Disk = hb.Load, hb.Revision, hb.ClusterID, hb.Disk
 }
 
-func other(m *members.Member, leader string, now int64) subjects.NodeStatus {
+func other(m *members.Member, leader string, now int64, wall time.Time) subjects.NodeStatus {
 	hb := m.Heartbeat
 	s := subjects.NodeStatus{
 		Name: hb.Node, Addr: hb.Addr, Role: hb.Role, ID: hb.ID, Boot: hb.Boot, Zone: hb.Zone,
 		Leader: hb.Role == subjects.RoleManager && hb.Node == leader, State: stateUp,
 	}
-	heardOf(&s, m, now)
+	heardOf(&s, m, now, wall)
 	if m.State == rebalance.Down {
 		s.State = stateDown
 	}

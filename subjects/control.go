@@ -148,6 +148,7 @@ const (
 	AdminReplace = "replace" // AdminRequest → AdminDone: plans anew
 	AdminSet     = "set"     // ring.Settings → AdminDone
 	AdminRecover = "recover" // RecoverRequest → AdminDone with Recover
+	AdminEvents  = "events"  // EventsRequest (or empty) → EventsReport
 )
 
 // The admin verbs of one node.
@@ -163,6 +164,18 @@ type AdminRequest struct {
 	Nodes []string `json:"nodes,omitempty"`
 	// NoReplace leaves the placement of partitions as it is.
 	NoReplace bool `json:"no_replace,omitempty"`
+}
+
+// EventsRequest asks for events that the leader has heard, not older than Since,
+// in Unix milliseconds of whoever told them.
+type EventsRequest struct {
+	Since int64 `json:"since,omitempty"`
+}
+
+// EventsReport is what the leader remembers, oldest first: a thousand at most, and
+// none from before it began.
+type EventsReport struct {
+	Events []Event `json:"events"`
 }
 
 // AdminReply wraps every answer of an admin verb.
@@ -274,11 +287,14 @@ type NodeStatus struct {
 	Listen   []string       `json:"listen,omitempty"`
 	Leader   bool           `json:"leader,omitempty"`
 	Uptime   int64          `json:"uptime,omitempty"`
-	Seen     int64          `json:"seen_ms,omitempty"` // since its last heartbeat, milliseconds
-	Primary  int            `json:"primary"`           // partitions that it leads
-	Replica  int            `json:"replica"`           // partitions that it holds in sync, led or not
-	Learner  int            `json:"learner"`           // copies under way to it
-	Gaps     int            `json:"gaps"`              // copies that it should hold and does not hold in sync
+	Seen     int64          `json:"seen_ms,omitempty"`  // since its last heartbeat, milliseconds
+	Time     int64          `json:"time,omitempty"`     // its clock then, Unix milliseconds
+	Clock    int64          `json:"clock_ms,omitempty"` // how far that was ahead of the leader's
+	Epoch    ring.Epoch     `json:"epoch,omitempty"`    // the highest of the partitions that it leads
+	Primary  int            `json:"primary"`            // partitions that it leads
+	Replica  int            `json:"replica"`            // partitions that it holds in sync, led or not
+	Learner  int            `json:"learner"`            // copies under way to it
+	Gaps     int            `json:"gaps"`               // copies that it should hold and does not hold in sync
 	Load     Load           `json:"load"`
 	Disk     Disk           `json:"disk,omitzero"`
 	Revision uint64         `json:"revision"`
