@@ -94,7 +94,7 @@ func judge(st *subjects.ClusterStatus) checked {
 		switch {
 		case n.Role != subjects.RoleServer:
 			continue
-		case n.State == "down":
+		case n.State == stateDown:
 			down++
 		default:
 			up++

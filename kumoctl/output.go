@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"regexp"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -65,7 +66,7 @@ func (t *grid) render() string {
 	for i := range right {
 		any, all := false, true
 		for _, r := range t.rows {
-			any, all = any || strings.ContainsAny(r[i], "0123456789"), all && isNumber(r[i])
+			any, all = any || strings.ContainsAny(r[i], "0123456789"), all && number.MatchString(r[i])
 		}
 		right[i] = any && all
 	}
@@ -100,11 +101,8 @@ func (t *grid) print(w io.Writer) error {
 	return err
 }
 
-// isNumber reports whether a cell holds a number, with a unit perhaps, or none.
-func isNumber(cell string) bool {
-	return cell == "" || cell == "-" || cell[0] >= '0' && cell[0] <= '9' && !strings.ContainsAny(cell, ":.") ||
-		strings.HasSuffix(cell, "iB") || strings.HasSuffix(cell, " B")
-}
+// number is a number, with a unit perhaps, a time as 1h2m3s, or none.
+var number = regexp.MustCompile(`^([+-]?\d+(\.\d+)?( ?[A-Za-zµ%]+(/s)?)?|(\d+(\.\d+)?[a-zµ]+)+|-?)$`)
 
 // size prints bytes with a binary unit.
 func size(n uint64) string {

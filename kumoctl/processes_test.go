@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -22,7 +23,7 @@ import (
 // TestMain lets the test binary stand for kumoctl, so that tests can start and
 // kill it as a process; it in turn starts itself for each daemon.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && (os.Args[1] == "up" || os.Args[1] == "daemon") {
+	if len(os.Args) > 1 && slices.Contains([]string{"up", "daemon", "top"}, os.Args[1]) {
 		main()
 	}
 	testscript.Main(m, map[string]func(){"kumoctl": main}) // in scripts

@@ -53,8 +53,8 @@ func runScript(t *testing.T, c *testenv.Cluster, file string) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "until": until, "fill": fill,
-			"stop":  func(ts *testscript.TestScript, _ bool, args []string) { c.Stop(args[0]) },
-			"start": func(ts *testscript.TestScript, _ bool, args []string) { c.Start(args[0]) },
+			"halt":   func(ts *testscript.TestScript, _ bool, args []string) { c.Stop(args[0]) },
+			"launch": func(ts *testscript.TestScript, _ bool, args []string) { c.Start(args[0]) },
 		},
 	})
 }

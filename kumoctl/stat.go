@@ -81,7 +81,7 @@ func stats(ctx context.Context, c *admin.Client, node string) ([]nodeStats, erro
 	want := serverName(node)
 	for _, n := range st.Nodes {
 		have = append(have, n.Addr)
-		if node == "" && (n.Role != subjects.RoleServer || n.State == "down") {
+		if node == "" && (n.Role != subjects.RoleServer || n.State == stateDown) {
 			continue
 		}
 		if node != "" && n.Name != want && n.Addr != want && n.ID.String() != want {

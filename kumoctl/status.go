@@ -86,7 +86,7 @@ func zonesText(nodes []subjects.NodeStatus) string {
 			continue
 		}
 		servers[n.Zone]++
-		if n.State != "down" {
+		if n.State != stateDown {
 			up[n.Zone]++
 		}
 	}
@@ -97,11 +97,14 @@ func zonesText(nodes []subjects.NodeStatus) string {
 	return strings.Join(words, ", ")
 }
 
+// stateDown is the state of a node that is not up.
+const stateDown = "down"
+
 func healthStyle(word string) lipgloss.Style {
 	switch word {
 	case "ok", "up":
 		return goodStyle
-	case "unavailable", "down":
+	case "unavailable", stateDown:
 		return badStyle
 	}
 	return warnStyle
@@ -134,10 +137,8 @@ func partitionText(p subjects.PartitionCount) string {
 }
 
 func movesText(st *subjects.ClusterStatus) string {
-	m, text := st.Moves, "none"
-	switch {
-	case m.Pending > 0 || m.Active > 0:
-		text = fmt.Sprintf("%d copies to go, %d under way", m.Pending, m.Active)
+	m, text := st.Moves, leftText(st.Moves)
+	if m.Pending+m.Active > 0 {
 		if m.Bytes > 0 {
 			text += fmt.Sprintf(", about %s", size(uint64(m.Bytes)))
 		}
@@ -147,8 +148,6 @@ func movesText(st *subjects.ClusterStatus) string {
 		if m.Left > 0 {
 			text += fmt.Sprintf(", %s left", uptime(m.Left))
 		}
-	case m.Surplus+m.Leads > 0:
-		text = fmt.Sprintf("%d surplus copies and %d leads to go", m.Surplus, m.Leads)
 	}
 	if m.Held > 0 {
 		text += fmt.Sprintf("; %d wait for servers that are down", m.Held)
@@ -184,7 +183,7 @@ func printNodes(w io.Writer, nodes []subjects.NodeStatus) error {
 			row[4], row[5], row[6], row[7] = fmt.Sprint(n.Primary), fmt.Sprint(n.Replica), fmt.Sprint(n.Learner), fmt.Sprint(n.Gaps)
 			row[8], row[9] = fmt.Sprint(n.Load.Items), size(n.Load.Bytes)
 		}
-		if n.State == "down" {
+		if n.State == stateDown {
 			row[10], row[11] = "-", "-"
 		}
 		t.rows = append(t.rows, row)
@@ -199,9 +198,9 @@ func stateText(n subjects.NodeStatus) string {
 		state += ", leader"
 	}
 	switch {
-	case n.State == "down" && n.Seen > 0:
+	case n.State == stateDown && n.Seen > 0:
 		state += " " + uptime(n.Seen/1000)
-	case n.State == "down":
+	case n.State == stateDown:
 	case n.Disk.Stuck:
 		state += ", disk hangs"
 	case n.Disk.Full:

@@ -163,10 +163,7 @@ func (p *progressTalk) show(st *subjects.ClusterStatus) {
 // progressText says in words what is to be done.
 func progressText(st *subjects.ClusterStatus, sent uint64) string {
 	m := st.Moves
-	words := []string{fmt.Sprintf("%d copies to go, %d under way", m.Pending, m.Active)}
-	if m.Pending == 0 {
-		words = []string{fmt.Sprintf("%d surplus copies and %d leads to go", m.Surplus, m.Leads)}
-	}
+	words := []string{leftText(m)}
 	if m.Sent >= sent && m.Items > 0 {
 		words = append(words, fmt.Sprintf("%s of %s", size(m.Sent-sent), size(m.Sent-sent+uint64(max(0, m.Bytes)))))
 	}
@@ -180,6 +177,19 @@ func progressText(st *subjects.ClusterStatus, sent uint64) string {
 		}
 	}
 	return strings.Join(words, ", ")
+}
+
+// leftText counts what is not where it should be.
+func leftText(m subjects.Moves) string {
+	switch {
+	case m.Pending+m.Active > 0:
+		return fmt.Sprintf("%d copies to go, %d under way", m.Pending, m.Active)
+	case m.Surplus > 0:
+		return fmt.Sprintf("%d surplus copies to go", m.Surplus)
+	case m.Leads > 0:
+		return fmt.Sprintf("%d partitions to be led by others", m.Leads)
+	}
+	return "none"
 }
 
 // say prints a line, unless it is the last one's or comes soon after it.
