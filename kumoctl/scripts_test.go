@@ -49,6 +49,8 @@ func runScript(t *testing.T, c *testenv.Cluster, file string) {
 				e.Setenv(fmt.Sprintf("NODE%d", i+1), subjects.NodeName(addr))
 			}
 			e.Setenv("NODE", subjects.NodeName(manager))
+			host, _, _ := net.SplitHostPort(manager)
+			e.Setenv("HOST", host)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){

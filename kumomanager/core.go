@@ -74,10 +74,11 @@ type asked struct {
 
 // order is an operator's command that waits. done is called once.
 type order struct {
-	verb   string
-	req    subjects.AdminRequest
-	set    ring.Settings          // of AdminSet
-	events subjects.EventsRequest // of AdminEvents
+	verb    string
+	req     subjects.AdminRequest
+	set     ring.Settings           // of AdminSet
+	events  subjects.EventsRequest  // of AdminEvents
+	manager subjects.ManagerRequest // of AdminManager
 	// Of AdminRecover, with what the servers have of the partition.
 	recover subjects.RecoverRequest
 	said    []saidCopy

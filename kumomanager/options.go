@@ -32,6 +32,9 @@ type Options struct {
 	Bind string
 	// Partners are the other managers, host or host:port; comma lists work (-p).
 	Partners []string
+	// Join lets a manager with a new folder wait until the managers of a cluster,
+	// its partners, give it a vote. An old folder knows.
+	Join bool
 	// Dir keeps the managers' log (-s); empty is ./kumo-manager-HOST-PORT.
 	Dir     string
 	Cluster subjects.Cluster
@@ -109,6 +112,9 @@ func (o Options) complete() (Options, error) {
 	}
 	if o.Partners = partners; len(partners)+1 > maxManagers {
 		return o, fmt.Errorf("-p: %d managers, at most %d", len(partners)+1, maxManagers)
+	}
+	if o.Join && len(o.Partners) == 0 {
+		return o, fmt.Errorf("--join: -p must name the managers of the cluster")
 	}
 	if err := o.Cluster.Check(); err != nil {
 		return o, err

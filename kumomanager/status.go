@@ -43,7 +43,14 @@ func (c *core) status(leader string, voters []string, now time.Time) subjects.Cl
 		st.Nodes = append(st.Nodes, c.server(n, roles[n.ID], leader, now))
 	}
 	for _, o := range c.members.Others() {
-		st.Nodes = append(st.Nodes, other(o, leader, c.at(now), now))
+		n := other(o, leader, c.at(now), now)
+		if o.Role == subjects.RoleManager && !slices.Contains(voters, o.Node) {
+			if n.State == stateDown {
+				continue // it was removed
+			}
+			n.State = stateNew
+		}
+		st.Nodes = append(st.Nodes, n)
 	}
 	order := map[subjects.Role]int{subjects.RoleManager: 1, subjects.RoleServer: 2, subjects.RoleGateway: 3}
 	slices.SortFunc(st.Nodes, func(a, b subjects.NodeStatus) int {

@@ -32,6 +32,7 @@ const (
 var verbs = [...]string{
 	subjects.AdminStatus, subjects.AdminAttach, subjects.AdminDetach, subjects.AdminReplace, subjects.AdminSet,
 	subjects.AdminRecover, subjects.AdminDrain, subjects.AdminEvents,
+	subjects.AdminManager,
 }
 
 // subscribe begins to listen.
@@ -214,6 +215,8 @@ func (s *seat) obey(verb string, req []byte) []byte {
 			done(s.status(now), nil)
 		case verb == subjects.AdminEvents:
 			done(s.recent.since(o.events.Since), nil)
+		case verb == subjects.AdminManager:
+			s.manage(o.manager, now, o.done)
 		default:
 			s.core.command(o)
 		}
@@ -253,6 +256,8 @@ func parseOrder(o *order, req []byte) error {
 		to = &o.set
 	case subjects.AdminEvents:
 		to = &o.events
+	case subjects.AdminManager:
+		to = &o.manager
 	}
 	if err := json.Unmarshal(req, to); err != nil {
 		return fmt.Errorf("%w: %w", subjects.ErrBadRequest, err)

@@ -36,6 +36,7 @@ type Heartbeat struct {
 	Revision  uint64         `json:"revision"`         // of the newest table that it knows
 	Leader    bool           `json:"leader,omitempty"` // of the managers' log
 	Stopping  bool           `json:"stopping,omitempty"`
+	Joining   bool           `json:"joining,omitempty"` // a manager that waits for its vote
 	Time      int64          `json:"time"`   // Unix milliseconds
 	Uptime    int64          `json:"uptime"` // seconds
 	Load      Load           `json:"load"`
@@ -149,6 +150,7 @@ const (
 	AdminSet     = "set"     // ring.Settings → AdminDone
 	AdminRecover = "recover" // RecoverRequest → AdminDone with Recover
 	AdminEvents  = "events"  // EventsRequest (or empty) → EventsReport
+	AdminManager = "manager" // ManagerRequest → AdminDone, once it is made
 )
 
 // The admin verbs of one node.
@@ -156,6 +158,9 @@ const (
 	NodeStat   = "stat"   // empty → map of field to value, in kumostat's names
 	NodeStop   = "stop"   // empty → AdminDone: a graceful stop
 	NodeCopies = "copies" // CopiesRequest → CopiesReport
+	// NodeRemoved tells a manager that it is one no more: empty → AdminDone. It ends,
+	// and its folder is of no more use.
+	NodeRemoved = "removed"
 )
 
 // AdminRequest names the nodes that a command is about, by name, address or
@@ -164,6 +169,13 @@ type AdminRequest struct {
 	Nodes []string `json:"nodes,omitempty"`
 	// NoReplace leaves the placement of partitions as it is.
 	NoReplace bool `json:"no_replace,omitempty"`
+}
+
+// ManagerRequest adds a manager, which waits for it, or removes one. One of both is
+// set, an address or a name.
+type ManagerRequest struct {
+	Add    string `json:"add,omitempty"`
+	Remove string `json:"remove,omitempty"`
 }
 
 // EventsRequest asks for events that the leader has heard, not older than Since,
@@ -270,7 +282,8 @@ type ClusterStatus struct {
 	Moves Moves            `json:"moves"`
 }
 
-// NodeStatus is one node. State is up, down, new (seen, not attached), leaving
+// NodeStatus is one node. State is up, down, new (seen, not attached; of managers:
+// without a vote), leaving
 // (detached, still holds data), joining (its copies are not complete), draining
 // (attached, and still holds data that it should not) or drained (it holds none).
 type NodeStatus struct {

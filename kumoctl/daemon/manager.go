@@ -26,6 +26,7 @@ func (o *managerOptions) flags(fs *pflag.FlagSet) {
 	fs.VarP(cli.Addr{To: &o.Listen, Port: cli.ManagerPort}, "listen", "l", "address of this manager as other nodes see it")
 	fs.StringVar(&o.Bind, "bind", "", "host on whose ports to listen, where they are forwarded from the address of -l")
 	fs.VarP(cli.Addrs{To: &o.Partners, Port: cli.ManagerPort}, "partner", "p", "the other managers")
+	fs.BoolVar(&o.Join, "join", false, "with a new folder: wait until the managers of -p make this one of them (kumoctl manager add)")
 	fs.StringVarP(&o.Dir, "store", "s", "", "folder for the manager's state (default ./kumo-manager-HOST-PORT)")
 	fs.BoolVarP(&o.AutoReplace, "auto-replace", "a", false, "attach new servers, and rebalance, without being told")
 	cli.SecondsVarP(fs, &o.ReplaceDelay, "replace-delay", "", "(-Rs) with -a: how long to wait before")
