@@ -33,8 +33,8 @@ const (
 type folder struct {
 	dir  string
 	lock *os.File
-	id   identity
-	mu   sync.Mutex // held while the identity is written anew
+	mu   sync.Mutex
+	id   identity // guarded by mu once it is open
 }
 
 // identity is what a folder keeps about itself.
@@ -44,8 +44,10 @@ type identity struct {
 	Name    string           `json:"name"` // under which it votes
 	// Joined: it did not begin the cluster, and votes once others say so. Removed: it
 	// was taken out for good.
-	Joined  bool `json:"joined,omitempty"`
-	Removed bool `json:"removed,omitempty"`
+	// ClusterID is known once there was a table: without a leader there is none.
+	ClusterID ring.ClusterID `json:"cluster_id,omitempty"`
+	Joined    bool           `json:"joined,omitempty"`
+	Removed   bool           `json:"removed,omitempty"`
 }
 
 // openFolder locks a folder, making it if need be. A folder votes under one name
@@ -121,10 +123,31 @@ func (f *folder) identify(cluster subjects.Cluster, name string, join bool) erro
 	return nil
 }
 
-// retire notes that the manager was removed.
-func (f *folder) retire() error {
+// identity is what the folder says of itself now.
+func (f *folder) identity() identity {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	return f.id
+}
+
+// belong notes which cluster the folder is of, once that is known.
+func (f *folder) belong(id ring.ClusterID) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.id.ClusterID == id {
+		return nil
+	}
+	f.id.ClusterID = id
+	return f.write(filepath.Join(f.dir, identityFile))
+}
+
+// retire notes that the manager was removed from its cluster.
+func (f *folder) retire(from ring.ClusterID) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.id.ClusterID != from {
+		return fmt.Errorf("%w: folder %s is of cluster %s, not of %s", subjects.ErrRefused, f.dir, f.id.ClusterID, from)
+	}
 	f.id.Removed = true
 	return f.write(filepath.Join(f.dir, identityFile))
 }

@@ -137,8 +137,8 @@ func (m *Manager) serve() error {
 			m.askStop()
 			return adminReply(subjects.AdminDone{Nodes: []string{m.name}, Text: "stopping"}, nil), nil
 		}},
-		{Name: "removed", Subject: c.NodeAdmin(m.name, subjects.NodeRemoved), Handler: func([]byte, string) ([]byte, error) {
-			done, err := m.removed()
+		{Name: "removed", Subject: c.NodeAdmin(m.name, subjects.NodeRemoved), Handler: func(req []byte, _ string) ([]byte, error) {
+			done, err := m.removed(req)
 			return adminReply(done, err), nil
 		}},
 	}
@@ -222,13 +222,19 @@ func (m *Manager) beat() {
 }
 
 func (m *Manager) heartbeat() {
+	t, own := m.Table(), m.folder.identity()
+	if t.Size() > 0 && own.ClusterID != t.ClusterID {
+		if err := m.folder.belong(t.ClusterID); err != nil {
+			m.log.Error("the folder does not take the cluster's identity", "err", err)
+		}
+	}
 	h := subjects.Heartbeat{
-		Cluster: string(m.o.Cluster), Node: m.name, ID: m.folder.id.ID, Boot: m.boot, Role: subjects.RoleManager,
+		Cluster: string(m.o.Cluster), ClusterID: own.ClusterID, Node: m.name, ID: own.ID, Boot: m.boot, Role: subjects.RoleManager,
 		Version: m.o.Version, PID: os.Getpid(), Addr: m.o.Listen, HTTP: m.web.addr(),
 		Leader: m.seat.leads.Load(), Stopping: m.stopping.Load(), Joining: m.joining(),
 		Time: time.Now().UnixMilli(), Uptime: int64(time.Since(m.start).Seconds()),
 	}
-	if t := m.Table(); t != nil {
+	if t != nil {
 		h.ClusterID, h.Revision = t.ClusterID, t.Revision
 	}
 	data, err := json.Marshal(h)

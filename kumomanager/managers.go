@@ -2,6 +2,7 @@ package kumomanager
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -145,13 +146,20 @@ func (s *seat) evict(ctx context.Context, name string) error {
 	if slices.Contains(s.quorum.Voters(), name) || slices.Contains(s.quorum.Learners(), name) {
 		return nil
 	}
-	_, err := s.o.bus.Request(ctx, s.o.cluster.NodeAdmin(name, subjects.NodeRemoved), nil)
+	req, err := json.Marshal(subjects.RemovedRequest{Cluster: s.machine.table.Load().ClusterID})
+	if err == nil {
+		_, err = s.o.bus.Request(ctx, s.o.cluster.NodeAdmin(name, subjects.NodeRemoved), req)
+	}
 	return err
 }
 
 // removed notes in the folder that this manager was removed, and has it stop.
-func (m *Manager) removed() (subjects.AdminDone, error) {
-	if err := m.folder.retire(); err != nil {
+func (m *Manager) removed(data []byte) (subjects.AdminDone, error) {
+	var req subjects.RemovedRequest
+	if err := json.Unmarshal(data, &req); err != nil {
+		return subjects.AdminDone{}, fmt.Errorf("%w: %w", subjects.ErrBadRequest, err)
+	}
+	if err := m.folder.retire(req.Cluster); err != nil {
 		return subjects.AdminDone{}, err
 	}
 	m.log.Warn("this manager was removed from its cluster and ends; its folder is of no more use")
@@ -167,4 +175,4 @@ func (m *Manager) askStop() {
 }
 
 // joining reports whether this manager waits to be given a vote.
-func (m *Manager) joining() bool { return m.folder.id.Joined && !m.seat.quorum.Started() }
+func (m *Manager) joining() bool { return m.folder.identity().Joined && !m.seat.quorum.Started() }

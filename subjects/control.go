@@ -158,8 +158,8 @@ const (
 	NodeStat   = "stat"   // empty → map of field to value, in kumostat's names
 	NodeStop   = "stop"   // empty → AdminDone: a graceful stop
 	NodeCopies = "copies" // CopiesRequest → CopiesReport
-	// NodeRemoved tells a manager that it is one no more: empty → AdminDone. It ends,
-	// and its folder is of no more use.
+	// NodeRemoved tells a manager that it is one no more: RemovedRequest → AdminDone.
+	// It ends, and its folder is of no more use.
 	NodeRemoved = "removed"
 )
 
@@ -176,6 +176,12 @@ type AdminRequest struct {
 type ManagerRequest struct {
 	Add    string `json:"add,omitempty"`
 	Remove string `json:"remove,omitempty"`
+}
+
+// RemovedRequest says from which cluster a manager was removed; one that is of
+// another refuses.
+type RemovedRequest struct {
+	Cluster ring.ClusterID `json:"cluster_id"`
 }
 
 // EventsRequest asks for events that the leader has heard, not older than Since,

@@ -56,11 +56,12 @@ func TestManagersAreReplaced(t *testing.T) {
 	select {
 	case <-c.Ended("manager1"):
 	case <-time.After(testenv.Patience):
-		t.Error("the manager that was removed goes on")
+		t.Fatal("the manager that was removed goes on")
 	}
-	if err := c.Err("manager1"); err != nil {
-		t.Error(err)
+	if log := c.LogOf("manager1"); !strings.Contains(log, "this manager was removed") {
+		t.Errorf("it does not say why:\n%s", log)
 	}
+	c.Forget("manager1")
 	load.GoesOn()
 	load.Stop()
 	load.NoErrors()
