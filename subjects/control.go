@@ -37,8 +37,8 @@ type Heartbeat struct {
 	Leader    bool           `json:"leader,omitempty"` // of the managers' log
 	Stopping  bool           `json:"stopping,omitempty"`
 	Joining   bool           `json:"joining,omitempty"` // a manager that waits for its vote
-	Time      int64          `json:"time"`   // Unix milliseconds
-	Uptime    int64          `json:"uptime"` // seconds
+	Time      int64          `json:"time"`              // Unix milliseconds
+	Uptime    int64          `json:"uptime"`            // seconds
 	Load      Load           `json:"load"`
 	// Unclean are the partitions of which the store may lack what it
 	// acknowledged, now (R13).
