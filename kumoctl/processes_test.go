@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"runtime"
 	"slices"
@@ -142,6 +143,23 @@ func TestUpWithProcesses(t *testing.T) {
 		t.Errorf("after a restart the gateway says %q", got)
 	}
 	if code := u.stop(); code != 0 {
-		t.Errorf("exit code %d: %s", code, u.said())
+		t.Errorf("exit code %d: %s%s", code, u.said(), endOfLogs(t, args[1]))
 	}
+}
+
+// endOfLogs is what the daemons said last.
+func endOfLogs(t *testing.T, dir string) (text string) {
+	t.Helper()
+	logs, err := filepath.Glob(filepath.Join(dir, "*.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range logs {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text += "\n" + path + ":\n" + string(b[max(0, len(b)-1000):])
+	}
+	return text
 }
