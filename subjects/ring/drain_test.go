@@ -26,5 +26,9 @@ func TestMoveRateIsBounded(t *testing.T) {
 		if table.MoveRate != want {
 			t.Errorf("%d becomes %d, want %d", rate, table.MoveRate, want)
 		}
+		fresh := mustApply(t, nil, Command{Init: &Init{Cluster: "k", ClusterID: 1, Partitions: 1, Replicas: 1, MoveRate: rate}})
+		if fresh.MoveRate != want {
+			t.Errorf("a new cluster with %d has %d, want %d", rate, fresh.MoveRate, want)
+		}
 	}
 }
