@@ -16,6 +16,7 @@ import (
 func newHash(g *global) *cobra.Command {
 	return &cobra.Command{
 		Use: "hash KEY...", Short: "Print the XXH64 of keys", Args: cobra.MinimumNArgs(1),
+		Example: "  kumoctl hash user:1 user:2",
 		RunE: func(cmd *cobra.Command, keys []string) error {
 			type line struct {
 				Key  string `json:"key"`
@@ -104,6 +105,8 @@ func newAssign(g *global) *cobra.Command {
 	var src tableSource
 	cmd := &cobra.Command{
 		Use: "assign KEY...", Short: "Show the partition of keys and the servers that hold it", Args: cobra.MinimumNArgs(1),
+		Example: `  kumoctl mgr1 assign user:1
+  kumoctl assign user:1 --servers svr1,svr2=zone-b,svr3`,
 		RunE: func(cmd *cobra.Command, keys []string) error {
 			t, err := src.table(cmd.Context(), g)
 			if err != nil {
@@ -136,6 +139,9 @@ func newDump(g *global) *cobra.Command {
 	var src tableSource
 	cmd := &cobra.Command{
 		Use: "dump", Short: "Print the partition table", Args: cobra.NoArgs,
+		Example: `  kumoctl mgr1 dump
+  kumoctl dump -o json | jq '.partitions[3]'
+  kumoctl dump --servers svr1,svr2,svr3,svr4 --partitions 64`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			t, err := src.table(cmd.Context(), g)
 			if err != nil {

@@ -30,7 +30,7 @@ func main() {
 type global struct {
 	managers []string
 	cluster  string
-	output   string // table or json
+	output   string // table, json or ndjson
 	timeout  time.Duration
 }
 
@@ -51,11 +51,13 @@ Data goes to standard output, talk to standard error. Exit codes: 0 done,
 	pf := root.PersistentFlags()
 	pf.VarP(cli.Addrs{To: &g.managers, Port: cli.ManagerPort}, "manager", "m", "managers of the cluster (environment: KUMO_MANAGERS; default localhost)")
 	pf.StringVar(&g.cluster, "cluster", g.cluster, "name of the cluster")
-	pf.StringVarP(&g.output, "output", "o", g.output, "table, or json for programs")
+	pf.StringVarP(&g.output, "output", "o", g.output, "table; json or ndjson (a line for each) for programs")
 	cli.SecondsVarP(pf, &g.timeout, "timeout", "", "how long to wait for an answer")
+	root.AddCommand(settingsCommands(g)...)
 	root.AddCommand(
 		newUp(g), newStatus(g), newAttach(g, false), newAttach(g, true), newDetach(g, false), newDetach(g, true),
-		newReplace(g), newRecover(g), newStat(g), newHash(g), newAssign(g), newDump(g), newBench(g), newConfig(g), newVersion(g),
+		newDrain(g), newReplace(g), newManager(g), newRecover(g), newStat(g), newHash(g), newAssign(g), newDump(g), newBench(g), newConfig(g), newVersion(g),
+		newTop(g), newEvents(g), newCheck(g), newLog(g), newNATSContext(g), newMan(),
 		newBackup(g), newBackupVerify(g), newMerge(g), newRestore(g),
 		newExport(g), newImport(g), newKeys(g), newSize(g), newRepair(g),
 	)
@@ -63,8 +65,8 @@ Data goes to standard output, talk to standard error. Exit codes: 0 done,
 }
 
 func (g *global) check() error {
-	if g.output != "table" && g.output != "json" {
-		return cli.Usagef("-o %s: want table or json", g.output)
+	if !slices.Contains([]string{"table", "json", "ndjson"}, g.output) {
+		return cli.Usagef("-o %s: want table, json or ndjson", g.output)
 	}
 	if g.timeout <= 0 {
 		return cli.Usagef("--timeout 0: want more")

@@ -62,6 +62,14 @@ func TestWrongUsage(t *testing.T) {
 	}
 }
 
+func TestEveryCommandHasExamples(t *testing.T) {
+	for _, c := range newRoot().Commands() {
+		if c.Example == "" || c.Short == "" {
+			t.Errorf("%s has no example, or no line that says what it does", c.Name())
+		}
+	}
+}
+
 func TestUnreachable(t *testing.T) {
 	if out, errs := run(t, cli.ExitUnreachable, "127.0.0.1:1", "status", "--timeout", "0.2"); out != "" || !strings.Contains(errs, "127.0.0.1:1") {
 		t.Errorf("stdout %q, stderr %q", out, errs)

@@ -4,25 +4,105 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"reflect"
+	"regexp"
+	"strings"
 	"text/tabwriter"
 	"time"
 
+	"charm.land/lipgloss/v2"
+	"charm.land/lipgloss/v2/table"
 	"github.com/spf13/cobra"
 )
 
-// print writes v as JSON, or lets table write it for people.
+// print writes v as JSON, or lets table write it for people. With ndjson a list is
+// a line for each of its elements.
 func (g *global) print(cmd *cobra.Command, v any, table func(io.Writer) error) error {
 	w := cmd.OutOrStdout()
-	if g.output == "json" {
-		enc := json.NewEncoder(w)
+	enc := json.NewEncoder(w)
+	switch g.output {
+	case "json":
 		enc.SetIndent("", "  ")
 		return enc.Encode(v)
+	case "ndjson":
+		list := reflect.ValueOf(v)
+		if list.Kind() != reflect.Slice {
+			return enc.Encode(v)
+		}
+		for i := range list.Len() {
+			if err := enc.Encode(list.Index(i).Interface()); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 	return table(w)
 }
 
 // columns returns a writer that aligns cells separated by tabs.
 func columns(w io.Writer) *tabwriter.Writer { return tabwriter.NewWriter(w, 0, 0, 2, ' ', 0) }
+
+// The colours of tables, which are left out where nobody looks at a terminal, and
+// with NO_COLOR.
+var (
+	plainStyle = lipgloss.NewStyle()
+	headStyle  = plainStyle.Bold(true)
+	faintStyle = plainStyle.Faint(true)
+	goodStyle  = plainStyle.Foreground(lipgloss.Green)
+	warnStyle  = plainStyle.Foreground(lipgloss.Yellow)
+	badStyle   = plainStyle.Foreground(lipgloss.Red).Bold(true)
+)
+
+// grid is a table with a line of titles. Numbers stand to the right.
+type grid struct {
+	titles []string
+	rows   [][]string
+	style  func(row, column int) lipgloss.Style // nil: plain
+}
+
+// render draws the table without an end of line.
+func (t *grid) render() string {
+	right := make([]bool, len(t.titles))
+	for i := range right {
+		any, all := false, true
+		for _, r := range t.rows {
+			any, all = any || strings.ContainsAny(r[i], "0123456789"), all && number.MatchString(r[i])
+		}
+		right[i] = any && all
+	}
+	text := table.New().Border(lipgloss.HiddenBorder()).BorderTop(false).BorderBottom(false).BorderLeft(false).BorderRight(false).
+		BorderHeader(false).BorderColumn(false).Headers(t.titles...).Rows(t.rows...).Wrap(false).
+		StyleFunc(func(row, col int) lipgloss.Style {
+			s := plainStyle
+			switch {
+			case row == table.HeaderRow:
+				s = headStyle
+			case t.style != nil:
+				s = t.style(row, col)
+			}
+			if right[col] {
+				s = s.Align(lipgloss.Right)
+			}
+			if col < len(t.titles)-1 {
+				s = s.PaddingRight(2)
+			}
+			return s
+		}).Render()
+	lines := strings.Split(text, "\n")
+	for i := range lines {
+		lines[i] = strings.TrimRight(lines[i], " ")
+	}
+	return strings.Join(lines, "\n")
+}
+
+// print draws the table.
+func (t *grid) print(w io.Writer) error {
+	_, err := lipgloss.Fprintln(w, t.render())
+	return err
+}
+
+// number is a number, with a unit perhaps, a time as 1h2m3s, or none.
+var number = regexp.MustCompile(`^([+-]?\d+(\.\d+)?( ?[A-Za-zµ%]+(/s)?)?|(\d+(\.\d+)?[a-zµ]+)+|-?)$`)
 
 // size prints bytes with a binary unit.
 func size(n uint64) string {

@@ -8,22 +8,26 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
 )
 
 // TestMain lets the test binary stand for kumoctl, so that tests can start and
 // kill it as a process; it in turn starts itself for each daemon.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && (os.Args[1] == "up" || os.Args[1] == "daemon") {
+	if len(os.Args) > 1 && slices.Contains([]string{"up", "daemon", "top"}, os.Args[1]) {
 		main()
 	}
-	os.Exit(m.Run())
+	testscript.Main(m, map[string]func(){"kumoctl": main}) // in scripts
 }
 
 // upProcess is "kumoctl up --processes" as a process.
@@ -139,6 +143,23 @@ func TestUpWithProcesses(t *testing.T) {
 		t.Errorf("after a restart the gateway says %q", got)
 	}
 	if code := u.stop(); code != 0 {
-		t.Errorf("exit code %d: %s", code, u.said())
+		t.Errorf("exit code %d: %s%s", code, u.said(), endOfLogs(t, args[1]))
 	}
+}
+
+// endOfLogs is what the daemons said last.
+func endOfLogs(t *testing.T, dir string) (text string) {
+	t.Helper()
+	logs, err := filepath.Glob(filepath.Join(dir, "*.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range logs {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text += "\n" + path + ":\n" + string(b[max(0, len(b)-1000):])
+	}
+	return text
 }

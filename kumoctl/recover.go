@@ -27,6 +27,9 @@ A partition waits where all copies that are in sync are on servers that are
 down, or may lack acknowledged writes. Starting those servers is the better
 way. Where they are gone for good, this makes what one server holds all that
 there is. Without --accept-loss it only says what would be lost.`,
+		Example: `  kumoctl recover 17                # what would be lost
+  kumoctl recover 17 --accept-loss
+  kumoctl recover 17 --accept-loss --from svr2`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p, err := strconv.ParseUint(args[0], 10, 16)
 			if err != nil || p >= ring.MaxPartitions {

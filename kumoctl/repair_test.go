@@ -63,7 +63,7 @@ func (c *testCluster) whole() {
 				return false
 			}
 		}
-		return st.Health == "ok" && st.Moves == (subjects.Moves{}) && st.Partitions.Full == st.Partitions.Total
+		return st.Health == "ok" && st.Moves.Pending+st.Moves.Active == 0 && st.Partitions.Full == st.Partitions.Total
 	})
 }
 

@@ -34,6 +34,10 @@ func newStat(g *global) *cobra.Command {
 	return &cobra.Command{
 		Use: "stat [NODE] [FIELD]", Args: cobra.MaximumNArgs(2),
 		Short: "Print what servers count, as kumostat did; without NODE, of all that are up",
+		Example: `  kumoctl mgr1 stat
+  kumoctl stat svr1 items
+  kumoctl stat -o ndjson | jq .stats.items`,
+		ValidArgsFunction: g.completeServers,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			node, field := statArgs(args)
 			return g.with(cmd.Context(), func(ctx context.Context, c *admin.Client) error {
@@ -73,9 +77,11 @@ func stats(ctx context.Context, c *admin.Client, node string) ([]nodeStats, erro
 		return nil, err
 	}
 	var list []nodeStats
+	var have []string
 	want := serverName(node)
 	for _, n := range st.Nodes {
-		if node == "" && (n.Role != subjects.RoleServer || n.State == "down") {
+		have = append(have, n.Addr)
+		if node == "" && (n.Role != subjects.RoleServer || n.State == stateDown) {
 			continue
 		}
 		if node != "" && n.Name != want && n.Addr != want && n.ID.String() != want {
@@ -88,7 +94,8 @@ func stats(ctx context.Context, c *admin.Client, node string) ([]nodeStats, erro
 		list = append(list, ns)
 	}
 	if node != "" && len(list) == 0 {
-		return nil, fmt.Errorf("%w %q", subjects.ErrUnknownNode, node)
+		slices.Sort(have)
+		return nil, fmt.Errorf("%w %q: there are %s", subjects.ErrUnknownNode, node, strings.Join(slices.Compact(have), " "))
 	}
 	return list, nil
 }

@@ -5,10 +5,12 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"time"
 
+	"charm.land/lipgloss/v2"
 	"github.com/spf13/cobra"
 
 	"github.com/etolabo/kumofs/kumoctl/admin"
@@ -18,6 +20,13 @@ import (
 func newStatus(g *global) *cobra.Command {
 	return &cobra.Command{
 		Use: "status", Short: "Show the cluster's health, its nodes and what moves", Args: cobra.NoArgs,
+		Long: `Show the cluster's health, its nodes and what moves.
+
+IN SYNC counts the copies of partitions that a server holds whole, led ones
+included; GAPS are copies that it should hold and does not have, or not whole.`,
+		Example: `  kumoctl mgr1 status
+  kumoctl status -o json | jq -r .health
+  watch kumoctl status`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return g.with(cmd.Context(), func(ctx context.Context, c *admin.Client) error {
 				st, err := c.Status(ctx)
@@ -32,24 +41,90 @@ func newStatus(g *global) *cobra.Command {
 
 func printStatus(w io.Writer, st *subjects.ClusterStatus) error {
 	p := st.Partitions
-	t := columns(w)
-	fmt.Fprintf(t, "cluster\t%s (%s)\n", st.Cluster, st.ClusterID)
-	fmt.Fprintf(t, "health\t%s\n", st.Health)
-	fmt.Fprintf(t, "leader\t%s (voters: %s)\n", cmp.Or(st.Leader, "none"), strings.Join(st.Voters, ", "))
-	fmt.Fprintf(t, "revision\t%d\n", st.Revision)
-	fmt.Fprintf(t, "partitions\t%d with %d copies: %s\n", p.Total, st.Replicas, partitionText(p))
-	fmt.Fprintf(t, "moves\t%s\n", movesText(st))
+	line := func(word, format string, args ...any) {
+		lipgloss.Fprintf(w, "%-11s "+format+"\n", append([]any{word}, args...)...)
+	}
+	line("cluster", "%s (%s)", st.Cluster, st.ClusterID)
+	line("health", "%s", healthStyle(st.Health).Render(st.Health))
+	line("leader", "%s (voters: %s)", cmp.Or(st.Leader, "none"), strings.Join(st.Voters, ", "))
+	line("revision", "%d", st.Revision)
+	line("partitions", "%d with %d copies: %s", p.Total, st.Replicas, partitionText(p))
+	if zones := zonesText(st.Nodes); zones != "" {
+		line("zones", "%s", zones)
+	}
+	line("settings", "auto-replace %s, %s", onOff(st.AutoReplace), rateText(st.MoveRate))
+	line("moves", "%s", movesText(st))
 	if text := comparedText(st.Nodes, time.Now()); text != "" {
-		fmt.Fprintf(t, "copies\t%s\n", text)
+		line("copies", "%s", text)
 	}
 	for _, a := range st.Alarms {
-		fmt.Fprintf(t, "alarm\t%s\n", a)
+		line("alarm", "%s", badStyle.Render(a))
 	}
-	if err := t.Flush(); err != nil {
+	fmt.Fprintln(w)
+	if err := printNodes(w, st.Nodes); err != nil || len(st.Moves.Copies) == 0 {
 		return err
 	}
 	fmt.Fprintln(w)
-	return printNodes(w, st.Nodes)
+	return printMoves(w, st)
+}
+
+func onOff(on bool) string {
+	if on {
+		return "on"
+	}
+	return "off"
+}
+
+func rateText(rate int64) string {
+	if rate == 0 {
+		return "moves at any rate"
+	}
+	return fmt.Sprintf("moves at %g MB/s from each server", float64(rate)/1e6)
+}
+
+// zonesText counts the servers of each zone, if there are any.
+func zonesText(nodes []subjects.NodeStatus) string {
+	servers, up := map[string]int{}, map[string]int{}
+	for _, n := range nodes {
+		if n.Role != subjects.RoleServer || n.Zone == "" {
+			continue
+		}
+		servers[n.Zone]++
+		if n.State != stateDown {
+			up[n.Zone]++
+		}
+	}
+	var words []string
+	for _, z := range slices.Sorted(maps.Keys(servers)) {
+		words = append(words, fmt.Sprintf("%s %d/%d up", z, up[z], servers[z]))
+	}
+	return strings.Join(words, ", ")
+}
+
+// stateDown is the state of a node that is not up.
+const stateDown = "down"
+
+func healthStyle(word string) lipgloss.Style {
+	switch word {
+	case "ok", "up":
+		return goodStyle
+	case "unavailable", stateDown:
+		return badStyle
+	}
+	return warnStyle
+}
+
+// printMoves lists copies under way.
+func printMoves(w io.Writer, st *subjects.ClusterStatus) error {
+	t := &grid{titles: []string{"PARTITION", "FROM", "TO", "KEYS", "OF", "DONE"}}
+	for _, m := range st.Moves.Copies {
+		done := "-"
+		if m.Of > 0 {
+			done = fmt.Sprintf("%d%%", 100*m.Items/m.Of)
+		}
+		t.rows = append(t.rows, []string{fmt.Sprint(m.Partition), m.From, m.To, fmt.Sprint(m.Items), fmt.Sprint(m.Of), done})
+	}
+	return t.print(w)
 }
 
 func partitionText(p subjects.PartitionCount) string {
@@ -92,9 +167,20 @@ func comparedText(nodes []subjects.NodeStatus, now time.Time) string {
 }
 
 func movesText(st *subjects.ClusterStatus) string {
-	text := "none"
-	if m := st.Moves; m.Pending > 0 || m.Active > 0 {
-		text = fmt.Sprintf("%d copies to go, %d under way", m.Pending, m.Active)
+	m, text := st.Moves, leftText(st.Moves)
+	if m.Pending+m.Active > 0 {
+		if m.Bytes > 0 {
+			text += fmt.Sprintf(", about %s", size(uint64(m.Bytes)))
+		}
+		if m.Rate > 0 {
+			text += fmt.Sprintf(" at %s/s", size(uint64(m.Rate)))
+		}
+		if m.Left > 0 {
+			text += fmt.Sprintf(", %s left", uptime(m.Left))
+		}
+	}
+	if m.Held > 0 {
+		text += fmt.Sprintf("; %d wait for servers that are down", m.Held)
 	}
 	if st.Paused {
 		text += " (paused)"
@@ -110,34 +196,45 @@ func printNodes(w io.Writer, nodes []subjects.NodeStatus) error {
 	slices.SortStableFunc(nodes, func(a, b subjects.NodeStatus) int {
 		return cmp.Or(cmp.Compare(slices.Index(roleOrder, a.Role), slices.Index(roleOrder, b.Role)), cmp.Compare(a.Addr, b.Addr))
 	})
-	t := columns(w)
-	fmt.Fprintln(t, "ROLE\tADDRESS\tSTATE\tZONE\tPRIMARY\tIN SYNC\tCOPYING\tITEMS\tDISK\tPID\tUPTIME")
+	t := &grid{titles: []string{"ROLE", "ADDRESS", "STATE", "ZONE", "PRIMARY", "IN SYNC", "COPYING", "GAPS", "ITEMS", "DISK", "PID", "UPTIME"}}
+	t.style = func(row, col int) lipgloss.Style {
+		if col == 2 {
+			return healthStyle(nodes[row].State)
+		}
+		return plainStyle
+	}
 	for _, n := range nodes {
-		addr, state := n.Addr, n.State
+		addr := n.Addr
 		if n.Role == subjects.RoleGateway && len(n.Listen) > 0 {
 			addr = strings.Join(n.Listen, ",")
 		}
-		if n.Leader {
-			state += ", leader"
-		}
-		switch {
-		case n.State == "down" && n.Seen > 0:
-			state += " " + uptime(n.Seen/1000)
-		case n.State == "down":
-		case n.Disk.Stuck:
-			state += ", disk hangs"
-		case n.Disk.Full:
-			state += ", disk full"
-		}
-		held := "\t\t\t\t"
+		row := []string{string(n.Role), addr, stateText(n), cmp.Or(n.Zone, "-"), "", "", "", "", "", "", fmt.Sprint(n.PID), uptime(n.Uptime)}
 		if n.Role == subjects.RoleServer {
-			held = fmt.Sprintf("%d\t%d\t%d\t%d\t%s", n.Primary, n.Replica, n.Learner, n.Load.Items, size(n.Load.Bytes))
+			row[4], row[5], row[6], row[7] = fmt.Sprint(n.Primary), fmt.Sprint(n.Replica), fmt.Sprint(n.Learner), fmt.Sprint(n.Gaps)
+			row[8], row[9] = fmt.Sprint(n.Load.Items), size(n.Load.Bytes)
 		}
-		pid, up := fmt.Sprint(n.PID), uptime(n.Uptime)
-		if n.State == "down" {
-			pid, up = "-", "-"
+		if n.State == stateDown {
+			row[10], row[11] = "-", "-"
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", n.Role, addr, state, cmp.Or(n.Zone, "-"), held, pid, up)
+		t.rows = append(t.rows, row)
 	}
-	return t.Flush()
+	return t.print(w)
+}
+
+// stateText is a node's state and what else there is to say of it.
+func stateText(n subjects.NodeStatus) string {
+	state := n.State
+	if n.Leader {
+		state += ", leader"
+	}
+	switch {
+	case n.State == stateDown && n.Seen > 0:
+		state += " " + uptime(n.Seen/1000)
+	case n.State == stateDown:
+	case n.Disk.Stuck:
+		state += ", disk hangs"
+	case n.Disk.Full:
+		state += ", disk full"
+	}
+	return state
 }

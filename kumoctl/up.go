@@ -34,6 +34,9 @@ func newUp(g *global) *cobra.Command {
 		Long: `Start a whole cluster on this machine: a manager, three servers and a gateway.
 
 All data is kept in one folder; a second start finds it again. Ctrl-C stops.`,
+		Example: `  kumoctl up
+  kumoctl up --servers 5 --processes
+  kumoctl up --dir /tmp/try --host 127.0.0.2 --port 0`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.Cluster = g.cluster
 			if processes {

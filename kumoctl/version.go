@@ -11,7 +11,7 @@ import (
 
 func newVersion(g *global) *cobra.Command {
 	return &cobra.Command{
-		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+		Use: "version", Short: "Print the version", Args: cobra.NoArgs, Example: "  kumoctl version -o json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			v := cli.Version()
 			return g.print(cmd, map[string]string{"version": v}, func(w io.Writer) error {

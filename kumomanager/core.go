@@ -58,6 +58,7 @@ type core struct {
 	shifts  int                          // left in this period
 	shifted time.Time
 	auto    autoplan
+	pace    pace
 	looked  *ring.Table // that next saw last
 	// said is what servers have said of their copies of partitions that nobody
 	// leads; unsure are those of which it must be asked, stuck all of them.
@@ -73,9 +74,11 @@ type asked struct {
 
 // order is an operator's command that waits. done is called once.
 type order struct {
-	verb string
-	req  subjects.AdminRequest
-	set  ring.Settings // of AdminSet
+	verb    string
+	req     subjects.AdminRequest
+	set     ring.Settings           // of AdminSet
+	events  subjects.EventsRequest  // of AdminEvents
+	manager subjects.ManagerRequest // of AdminManager
 	// Of AdminRecover, with what the servers have of the partition.
 	recover subjects.RecoverRequest
 	said    []saidCopy
@@ -112,7 +115,7 @@ func (c *core) tables(t *ring.Table, now time.Time) {
 
 // lead begins a term as leader, everything committed being applied.
 func (c *core) lead(now time.Time) {
-	c.leading, c.busy, c.plan = true, false, nil
+	c.leading, c.busy, c.plan, c.pace = true, false, nil, pace{}
 	c.shifts, c.shifted = shiftsAtOnce, now
 	c.members.Lead(c.at(now))
 }
@@ -236,6 +239,7 @@ func (d *draft) step(part ring.Command) ring.Result {
 	d.Down = append(d.Down, part.Down...)
 	d.Attach = append(d.Attach, part.Attach...)
 	d.Detach = append(d.Detach, part.Detach...)
+	d.Drain = append(d.Drain, part.Drain...)
 	d.Target = append(d.Target, part.Target...)
 	for _, ch := range part.Change {
 		if slices.Contains(res.Done, ch.Partition) {

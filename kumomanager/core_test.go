@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/etolabo/kumofs/kumomanager/members"
 	"github.com/etolabo/kumofs/subjects"
 	"github.com/etolabo/kumofs/subjects/ring"
@@ -472,8 +474,9 @@ func TestStatusWords(t *testing.T) {
 	if st.Health != healthUnavailable || st.Partitions != (subjects.PartitionCount{Total: 3, Full: 1, Degraded: 1, Lone: 1, Down: 1, Loss: 1}) {
 		t.Errorf("%s %+v", st.Health, st.Partitions)
 	}
-	if st.Moves != (subjects.Moves{Pending: 4, Active: 1}) {
-		t.Errorf("%+v", st.Moves)
+	moves := subjects.Moves{Pending: 4, Active: 1, Surplus: 1, Held: 5, Copies: []subjects.Move{{Partition: 0, From: "n1", To: "n3"}}}
+	if diff := cmp.Diff(moves, st.Moves); diff != "" {
+		t.Error(diff)
 	}
 	if len(st.Alarms) != 5 {
 		t.Errorf("%q", st.Alarms)

@@ -100,8 +100,8 @@ const progressEvery = time.Second
 
 // progress tells how far the wished placement is reached, while it is not.
 type progress struct {
-	at    time.Time
-	moves subjects.Moves
+	at              time.Time
+	pending, active int
 }
 
 // look returns an event when moves began, went on or ended since the last one.
@@ -109,23 +109,14 @@ func (g *progress) look(t *ring.Table, now time.Time) []subjects.Event {
 	if now.Sub(g.at) < progressEvery || t.Size() == 0 {
 		return nil
 	}
-	moves := countMoves(t)
-	if moves == g.moves {
+	m := countMoves(t)
+	if m.Pending == g.pending && m.Active == g.active {
 		return nil
 	}
-	g.at, g.moves = now, moves
+	g.at, g.pending, g.active = now, m.Pending, m.Active
 	text := "all copies are where they should be"
-	if moves != (subjects.Moves{}) {
-		text = fmt.Sprintf("%d copies to go, %d under way", moves.Pending, moves.Active)
+	if m.Pending+m.Active > 0 {
+		text = fmt.Sprintf("%d copies to go, %d under way", m.Pending, m.Active)
 	}
 	return []subjects.Event{{Kind: subjects.EventMove, Text: text}}
-}
-
-// countMoves counts wished copies that are not in sync, and copies under way.
-func countMoves(t *ring.Table) (m subjects.Moves) {
-	for _, p := range t.Partitions {
-		m.Active += len(p.Learners)
-		m.Pending += p.Missing()
-	}
-	return m
 }

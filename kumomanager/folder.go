@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"syscall"
 
 	"github.com/etolabo/kumofs/subjects"
@@ -32,7 +33,8 @@ const (
 type folder struct {
 	dir  string
 	lock *os.File
-	id   identity
+	mu   sync.Mutex
+	id   identity // guarded by mu once it is open
 }
 
 // identity is what a folder keeps about itself.
@@ -40,11 +42,17 @@ type identity struct {
 	ID      ring.NodeID      `json:"id"`
 	Cluster subjects.Cluster `json:"cluster"`
 	Name    string           `json:"name"` // under which it votes
+	// Joined: it did not begin the cluster, and votes once others say so. Removed: it
+	// was taken out for good.
+	// ClusterID is known once there was a table: without a leader there is none.
+	ClusterID ring.ClusterID `json:"cluster_id,omitempty"`
+	Joined    bool           `json:"joined,omitempty"`
+	Removed   bool           `json:"removed,omitempty"`
 }
 
 // openFolder locks a folder, making it if need be. A folder votes under one name
-// in one cluster.
-func openFolder(dir string, cluster subjects.Cluster, name string) (_ *folder, err error) {
+// in one cluster. A new one joins the managers of a cluster if it is told to.
+func openFolder(dir string, cluster subjects.Cluster, name string, join bool) (_ *folder, err error) {
 	if st, err := os.Stat(dir); err == nil && !st.IsDir() {
 		return nil, fmt.Errorf("%s is a file; -s names a folder here", dir)
 	}
@@ -69,7 +77,7 @@ func openFolder(dir string, cluster subjects.Cluster, name string) (_ *folder, e
 		}
 		return nil, fmt.Errorf("lock folder %s: %w", dir, err)
 	}
-	if err := f.identify(cluster, name); err != nil {
+	if err := f.identify(cluster, name, join); err != nil {
 		return nil, err
 	}
 	return f, nil
@@ -91,11 +99,11 @@ func mayTake(dir string) bool {
 }
 
 // identify reads the identity, or mints it in a new folder.
-func (f *folder) identify(cluster subjects.Cluster, name string) error {
+func (f *folder) identify(cluster subjects.Cluster, name string, join bool) error {
 	path := filepath.Join(f.dir, identityFile)
 	data, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
-		f.id = identity{ID: ring.NodeID(random()), Cluster: cluster, Name: name}
+		f.id = identity{ID: ring.NodeID(random()), Cluster: cluster, Name: name, Joined: join}
 		return f.write(path)
 	}
 	if err != nil {
@@ -105,12 +113,43 @@ func (f *folder) identify(cluster subjects.Cluster, name string) error {
 		return fmt.Errorf("%s is damaged: %v", path, err)
 	}
 	switch {
+	case f.id.Removed:
+		return fmt.Errorf("folder %s is of a manager that was removed from its cluster: to come back it needs an empty folder and --join", f.dir)
 	case f.id.Cluster != cluster:
 		return fmt.Errorf("folder %s belongs to cluster %q, not to %q", f.dir, f.id.Cluster, cluster)
 	case f.id.Name != name:
 		return fmt.Errorf("folder %s belongs to manager %s, not to %s: the other managers know it by that address", f.dir, f.id.Name, name)
 	}
 	return nil
+}
+
+// identity is what the folder says of itself now.
+func (f *folder) identity() identity {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.id
+}
+
+// belong notes which cluster the folder is of, once that is known.
+func (f *folder) belong(id ring.ClusterID) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.id.ClusterID == id {
+		return nil
+	}
+	f.id.ClusterID = id
+	return f.write(filepath.Join(f.dir, identityFile))
+}
+
+// retire notes that the manager was removed from its cluster.
+func (f *folder) retire(from ring.ClusterID) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.id.ClusterID != from {
+		return fmt.Errorf("%w: folder %s is of cluster %s, not of %s", subjects.ErrRefused, f.dir, f.id.ClusterID, from)
+	}
+	f.id.Removed = true
+	return f.write(filepath.Join(f.dir, identityFile))
 }
 
 // write makes the identity durable before anything else is in the folder.

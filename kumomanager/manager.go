@@ -61,7 +61,7 @@ func Open(o Options) (_ *Manager, err error) {
 			err = fmt.Errorf("manager %s: %w", o.Listen, err)
 		}
 	}()
-	if m.folder, err = openFolder(o.Dir, o.Cluster, m.name); err != nil {
+	if m.folder, err = openFolder(o.Dir, o.Cluster, m.name, o.Join); err != nil {
 		return nil, err
 	}
 	if err = m.openBus(); err != nil {
@@ -100,22 +100,26 @@ func (m *Manager) openSeat() (err error) {
 		voters = append(voters, subjects.NodeName(p))
 	}
 	slices.Sort(voters)
+	begins := voters
+	if m.folder.id.Joined {
+		begins = nil
+	}
 	m.seat, err = openSeat(seatOptions{
 		settings: settings{
 			init: ring.Init{
 				Cluster: string(m.o.Cluster), ClusterID: ring.ClusterID(random()),
-				Partitions: m.o.Partitions, Replicas: m.o.Replicas, AutoReplace: m.o.AutoReplace,
+				Partitions: m.o.Partitions, Replicas: m.o.Replicas, AutoReplace: m.o.AutoReplace, MoveRate: m.o.MoveRate,
 			},
 			learners: m.o.MaxMoves, failAfter: m.o.FailAfter,
 			replaceDelay: m.o.ReplaceDelay, lostAfter: m.o.LostAfter,
 		},
-		bus: m.bus, cluster: m.o.Cluster, name: m.name, voters: voters, dir: m.o.Dir, log: m.log,
+		bus: m.bus, cluster: m.o.Cluster, name: m.name, voters: begins, dir: m.o.Dir, log: m.log,
 	})
 	if err != nil {
 		return err
 	}
 	have := slices.DeleteFunc(m.seat.quorum.Voters(), isWitness)
-	if !slices.Equal(have, voters) {
+	if begins != nil && !slices.Equal(have, voters) {
 		m.log.Warn("the managers are others than -l and -p say; the folder's are kept", "folder", have, "options", voters)
 	}
 	return nil
@@ -132,11 +136,12 @@ func (m *Manager) serve() error {
 			return adminReply(m.stat(), nil), nil
 		}},
 		{Name: "stop", Subject: c.NodeAdmin(m.name, subjects.NodeStop), Handler: func([]byte, string) ([]byte, error) {
-			select {
-			case m.stopAsk <- struct{}{}:
-			default:
-			}
+			m.askStop()
 			return adminReply(subjects.AdminDone{Nodes: []string{m.name}, Text: "stopping"}, nil), nil
+		}},
+		{Name: "removed", Subject: c.NodeAdmin(m.name, subjects.NodeRemoved), Handler: func(req []byte, _ string) ([]byte, error) {
+			done, err := m.removed(req)
+			return adminReply(done, err), nil
 		}},
 	}
 	for _, verb := range verbs {
@@ -220,13 +225,19 @@ func (m *Manager) beat() {
 }
 
 func (m *Manager) heartbeat() {
+	t, own := m.Table(), m.folder.identity()
+	if t.Size() > 0 && own.ClusterID != t.ClusterID {
+		if err := m.folder.belong(t.ClusterID); err != nil {
+			m.log.Error("the folder does not take the cluster's identity", "err", err)
+		}
+	}
 	h := subjects.Heartbeat{
-		Cluster: string(m.o.Cluster), Node: m.name, ID: m.folder.id.ID, Boot: m.boot, Role: subjects.RoleManager,
+		Cluster: string(m.o.Cluster), ClusterID: own.ClusterID, Node: m.name, ID: own.ID, Boot: m.boot, Role: subjects.RoleManager,
 		Version: m.o.Version, PID: os.Getpid(), Addr: m.o.Listen, HTTP: m.web.addr(),
-		Leader: m.seat.leads.Load(), Stopping: m.stopping.Load(),
+		Leader: m.seat.leads.Load(), Stopping: m.stopping.Load(), Joining: m.joining(),
 		Time: time.Now().UnixMilli(), Uptime: int64(time.Since(m.start).Seconds()),
 	}
-	if t := m.Table(); t != nil {
+	if t != nil {
 		h.ClusterID, h.Revision = t.ClusterID, t.Revision
 	}
 	data, err := json.Marshal(h)

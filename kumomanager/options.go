@@ -32,6 +32,9 @@ type Options struct {
 	Bind string
 	// Partners are the other managers, host or host:port; comma lists work (-p).
 	Partners []string
+	// Join lets a manager with a new folder wait until the managers of a cluster,
+	// its partners, give it a vote. An old folder knows.
+	Join bool
 	// Dir keeps the managers' log (-s); empty is ./kumo-manager-HOST-PORT.
 	Dir     string
 	Cluster subjects.Cluster
@@ -44,6 +47,9 @@ type Options struct {
 	// around it.
 	ReplaceDelay time.Duration
 	LostAfter    time.Duration
+	// MoveRate is how many bytes of copies a second a server of a new cluster sends
+	// at most; 0: as many as it can.
+	MoveRate int64
 	// FailAfter is the silence after which a server is taken for dead where
 	// nothing proves it.
 	FailAfter time.Duration
@@ -107,6 +113,9 @@ func (o Options) complete() (Options, error) {
 	if o.Partners = partners; len(partners)+1 > maxManagers {
 		return o, fmt.Errorf("-p: %d managers, at most %d", len(partners)+1, maxManagers)
 	}
+	if o.Join && len(o.Partners) == 0 {
+		return o, fmt.Errorf("--join: -p must name the managers of the cluster")
+	}
 	if err := o.Cluster.Check(); err != nil {
 		return o, err
 	}
@@ -137,6 +146,8 @@ func (o Options) check() error {
 		return fmt.Errorf("--fail-after %s: heartbeats come every %s, want at least three of them", o.FailAfter, heartbeat)
 	case o.MaxMoves < 1:
 		return fmt.Errorf("--max-moves %d: want at least 1", o.MaxMoves)
+	case o.MoveRate != ring.BoundMoveRate(o.MoveRate):
+		return fmt.Errorf("--move-rate: want 0 or %g to %g MB/s", ring.MinMoveRate/1e6, ring.MaxMoveRate/1e6)
 	case o.ReplaceDelay < 0 || o.LostAfter < 0:
 		return fmt.Errorf("a delay below 0")
 	}

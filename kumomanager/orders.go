@@ -34,25 +34,31 @@ func (c *core) obey(o *order, d *draft, now time.Time) (subjects.AdminDone, erro
 		return c.attach(o.req, d, now)
 	case subjects.AdminDetach:
 		return c.detach(o.req, d, now)
+	case subjects.AdminDrain:
+		return c.drain(o.req, d, now)
 	case subjects.AdminRecover:
 		return c.recover(o, d, now)
 	case subjects.AdminReplace:
 		moves := c.replan(d, now)
-		return subjects.AdminDone{Moves: moves, Text: planned(moves)}, nil
+		return subjects.AdminDone{Moves: moves, Text: planned(d.table, moves)}, nil
 	case subjects.AdminSet:
+		if r := o.set.MoveRate; r != nil && *r != ring.BoundMoveRate(*r) {
+			return subjects.AdminDone{}, fmt.Errorf("%w: a move rate of %d bytes a second: want 0 or %d to %d", subjects.ErrBadRequest, *r, ring.MinMoveRate, int64(ring.MaxMoveRate))
+		}
 		d.step(ring.Command{Settings: &o.set})
-		return subjects.AdminDone{Text: fmt.Sprintf("auto-replace %s, moves %s", onOff(d.table.AutoReplace), goOn(d.table.Paused))}, nil
+		return subjects.AdminDone{Text: fmt.Sprintf("auto-replace %s, moves %s, %s", onOff(d.table.AutoReplace), goOn(d.table.Paused), rateText(d.table.MoveRate))}, nil
 	}
 	return subjects.AdminDone{}, fmt.Errorf("%w: no such command: %s", subjects.ErrBadRequest, o.verb)
 }
 
-// attach gives servers their share: those named, or all that are up and new.
+// attach gives servers their share: those named, or all that are up and new. One
+// that is named and was to be emptied is filled again.
 func (c *core) attach(req subjects.AdminRequest, d *draft, now time.Time) (subjects.AdminDone, error) {
 	nodes, err := choose(d.table, req.Nodes, func(n ring.Node) bool { return n.Up && !n.Attached })
 	if err != nil {
 		return subjects.AdminDone{}, err
 	}
-	nodes = slices.DeleteFunc(nodes, func(n ring.Node) bool { return n.Attached })
+	nodes = slices.DeleteFunc(nodes, func(n ring.Node) bool { return n.Attached && !n.Draining })
 	for _, n := range nodes {
 		if !n.Up {
 			return subjects.AdminDone{}, fmt.Errorf("%w: %s is down", subjects.ErrRefused, n.Name)
@@ -64,7 +70,7 @@ func (c *core) attach(req subjects.AdminRequest, d *draft, now time.Time) (subje
 		done.Moves = c.replan(d, now)
 	}
 	if done.Text = "no new servers to attach"; len(nodes) > 0 {
-		done.Text = fmt.Sprintf("%d attached", len(nodes)) + suffix(req, done.Moves)
+		done.Text = fmt.Sprintf("%d attached", len(nodes)) + suffix(d.table, req, done.Moves)
 	}
 	return done, nil
 }
@@ -87,19 +93,45 @@ func (c *core) detach(req subjects.AdminRequest, d *draft, now time.Time) (subje
 		done.Moves = c.replan(d, now)
 	}
 	if done.Text = "no servers to detach"; len(nodes) > 0 {
-		done.Text = fmt.Sprintf("%d detached", len(nodes)) + suffix(req, done.Moves)
+		done.Text = fmt.Sprintf("%d detached", len(nodes)) + suffix(d.table, req, done.Moves)
 	}
 	return done, nil
 }
 
-// mayLeave refuses to detach the last server, and dead ones with an only copy.
+// drain empties servers while they serve: leads first, and copies once others
+// have them. They stay attached and are planned around until they are attached
+// again, or detached.
+func (c *core) drain(req subjects.AdminRequest, d *draft, now time.Time) (subjects.AdminDone, error) {
+	if len(req.Nodes) == 0 {
+		return subjects.AdminDone{}, fmt.Errorf("%w: which server is to be emptied?", subjects.ErrBadRequest)
+	}
+	nodes, err := choose(d.table, req.Nodes, nil)
+	if err != nil {
+		return subjects.AdminDone{}, err
+	}
+	for _, n := range nodes {
+		if !n.Attached {
+			return subjects.AdminDone{}, fmt.Errorf("%w: %s is not attached", subjects.ErrRefused, n.Name)
+		}
+	}
+	if err := mayLeave(d.table, nodes); err != nil {
+		return subjects.AdminDone{}, err
+	}
+	d.step(ring.Command{Drain: ids(nodes)})
+	done := subjects.AdminDone{Nodes: names(nodes)}
+	done.Moves = c.replan(d, now)
+	done.Text = fmt.Sprintf("%d draining", len(nodes)) + suffix(d.table, req, done.Moves)
+	return done, nil
+}
+
+// mayLeave refuses to empty the last server, and dead ones with an only copy.
 func mayLeave(t *ring.Table, leaving []ring.Node) error {
 	leaves := func(id ring.NodeID) bool {
 		return slices.ContainsFunc(leaving, func(n ring.Node) bool { return n.ID == id })
 	}
 	stay := 0
 	for _, n := range t.Nodes {
-		if n.Attached && !leaves(n.ID) {
+		if n.Attached && !n.Draining && !leaves(n.ID) {
 			stay++
 		}
 	}
@@ -149,7 +181,7 @@ func choose(t *ring.Table, who []string, fits func(ring.Node) bool) ([]ring.Node
 			n, ok = t.Node(id)
 		}
 		if !ok {
-			return nil, fmt.Errorf("%w: %s", subjects.ErrUnknownNode, name)
+			return nil, fmt.Errorf("%w %s: there are %s", subjects.ErrUnknownNode, name, shorten(addresses(t.Nodes)))
 		}
 		if !slices.Contains(out, n) {
 			out = append(out, n)
@@ -182,7 +214,7 @@ func (c *core) replan(d *draft, now time.Time) (moves int) {
 func (c *core) eligible(t *ring.Table, now time.Time) (out []rebalance.Server) {
 	for _, n := range t.Nodes {
 		lost := t.AutoReplace && c.members.DownFor(n.ID, c.at(now)) > int64(c.lostAfter)
-		if n.Attached && !lost {
+		if n.Attached && !n.Draining && !lost {
 			out = append(out, rebalance.Server{ID: n.ID, Zone: n.Zone})
 		}
 	}
@@ -205,6 +237,17 @@ func names(nodes []ring.Node) (out []string) {
 	return out
 }
 
+func addresses(nodes []ring.Node) (out []string) {
+	for _, n := range nodes {
+		out = append(out, n.Addr)
+	}
+	slices.Sort(out)
+	if len(out) == 0 {
+		out = []string{"no servers"}
+	}
+	return out
+}
+
 func ids(nodes []ring.Node) (out []ring.NodeID) {
 	for _, n := range nodes {
 		out = append(out, n.ID)
@@ -212,18 +255,40 @@ func ids(nodes []ring.Node) (out []ring.NodeID) {
 	return out
 }
 
-func suffix(req subjects.AdminRequest, moves int) string {
+func suffix(t *ring.Table, req subjects.AdminRequest, moves int) string {
 	if req.NoReplace {
 		return ", partitions stay where they are"
 	}
-	return ", " + planned(moves)
+	return ", " + planned(t, moves)
 }
 
-func planned(moves int) string {
-	if moves == 0 {
-		return "nothing to move"
+// planned says what a plan comes to, and what stands in its way.
+func planned(t *ring.Table, moves int) string {
+	text := "nothing to move"
+	if moves > 0 {
+		text = fmt.Sprintf("%d copies to move", moves)
 	}
-	return fmt.Sprintf("%d copies to move", moves)
+	if t.Paused {
+		text += "; moves are paused (kumoctl resume)"
+	}
+	stay := 0
+	for _, n := range t.Nodes {
+		if n.Attached && !n.Draining {
+			stay++
+		}
+	}
+	if stay < t.Replicas {
+		text += fmt.Sprintf("; %d servers for %d copies of everything", stay, t.Replicas)
+	}
+	return text
+}
+
+// rateText says how fast copies may be sent.
+func rateText(rate int64) string {
+	if rate == 0 {
+		return "as fast as they can"
+	}
+	return fmt.Sprintf("at %g MB/s from each server at most", float64(rate)/1e6)
 }
 
 func onOff(on bool) string {

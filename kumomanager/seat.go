@@ -38,12 +38,13 @@ type seat struct {
 	proofs  *proof.Watcher[ring.Process]
 	subs    []*bus.Sub
 	failed  chan error // the log could not be written
+	recent  recentEvents
 
 	inbox     chan func(now time.Time)
 	proposals chan *proposal // nil asks for a barrier
 	outcomes  chan outcome
 	grooms    chan groom
-	groomed   chan struct{}
+	groomed   chan groomed
 	leads     atomic.Bool // for those outside of loop
 	votes     atomic.Bool // a server that does not vote needs to know nobody
 
@@ -63,6 +64,7 @@ type seat struct {
 	publishAt time.Time // of the last publication
 	groomAt   time.Time
 	grooming  bool
+	change    *voterChange // that an operator waits for
 
 	inquiring  bool
 	inquiredAt time.Time
@@ -92,7 +94,7 @@ func openSeat(o seatOptions) (_ *seat, err error) {
 		o: o, log: o.log, machine: newMachine(), failed: make(chan error, 1),
 		inbox:     make(chan func(time.Time), inboxSize),
 		proposals: make(chan *proposal, 1), outcomes: make(chan outcome, 1),
-		grooms: make(chan groom, 1), groomed: make(chan struct{}, 1),
+		grooms: make(chan groom, 1), groomed: make(chan groomed, 1),
 		core: newCore(o.settings, time.Now()),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -192,6 +194,7 @@ func (s *seat) loop() {
 		case <-s.ctx.Done():
 			s.leads.Store(false)
 			s.core.follow()
+			s.dropChange()
 			return
 		case f := <-s.inbox:
 			now := time.Now()
@@ -205,8 +208,8 @@ func (s *seat) loop() {
 		case <-s.machine.changed:
 		case out := <-s.outcomes:
 			s.settle(out)
-		case <-s.groomed:
-			s.grooming = false
+		case out := <-s.groomed:
+			s.groomDone(out)
 		case <-publish.C:
 		}
 		if wait := s.turn(time.Now()); wait > 0 {
@@ -253,6 +256,7 @@ func (s *seat) act(now time.Time) {
 	}
 	s.lookAt = now
 	s.tell(s.moves.look(s.core.table, now), now)
+	s.core.pace.look(s.core.table, s.core, now)
 	if p := s.core.next(now); p != nil {
 		s.waiting = true
 		s.proposals <- p
@@ -283,6 +287,7 @@ func (s *seat) lead() {
 	if term != s.term && s.core.leading {
 		s.leads.Store(false)
 		s.core.follow()
+		s.dropChange()
 	}
 	if term == s.term || s.waiting {
 		return
@@ -307,6 +312,7 @@ func (s *seat) settle(out outcome) {
 			s.term = 0 // what became of it is known after another barrier
 			s.leads.Store(false)
 			s.core.follow()
+			s.dropChange()
 		}
 		return
 	}

@@ -18,11 +18,13 @@ const (
 	healthDegraded    = "degraded"
 	healthUnavailable = "unavailable"
 
-	stateUp      = "up"
-	stateDown    = "down"
-	stateNew     = "new"
-	stateLeaving = "leaving"
-	stateJoining = "joining"
+	stateUp       = "up"
+	stateDown     = "down"
+	stateNew      = "new"
+	stateLeaving  = "leaving"
+	stateJoining  = "joining"
+	stateDraining = "draining"
+	stateDrained  = "drained"
 )
 
 // maxStuck is how many partitions that nobody may lead are named.
@@ -33,7 +35,7 @@ func (c *core) status(leader string, voters []string, now time.Time) subjects.Cl
 	t := c.table
 	st := subjects.ClusterStatus{
 		Cluster: t.Cluster, ClusterID: t.ClusterID, Revision: t.Revision, Leader: leader, Voters: voters,
-		Replicas: t.Replicas, AutoReplace: t.AutoReplace, Paused: t.Paused,
+		Replicas: t.Replicas, AutoReplace: t.AutoReplace, Paused: t.Paused, MoveRate: t.MoveRate,
 	}
 	roles := c.count(t, &st)
 	st.Stuck = slices.Clone(c.stuck[:min(len(c.stuck), maxStuck)])
@@ -41,7 +43,14 @@ func (c *core) status(leader string, voters []string, now time.Time) subjects.Cl
 		st.Nodes = append(st.Nodes, c.server(n, roles[n.ID], leader, now))
 	}
 	for _, o := range c.members.Others() {
-		st.Nodes = append(st.Nodes, other(o, leader, c.at(now)))
+		n := other(o, leader, c.at(now), now)
+		if o.Role == subjects.RoleManager && !slices.Contains(voters, o.Node) {
+			if n.State == stateDown {
+				continue // it was removed
+			}
+			n.State = stateNew
+		}
+		st.Nodes = append(st.Nodes, n)
 	}
 	order := map[subjects.Role]int{subjects.RoleManager: 1, subjects.RoleServer: 2, subjects.RoleGateway: 3}
 	slices.SortFunc(st.Nodes, func(a, b subjects.NodeStatus) int {
@@ -53,7 +62,10 @@ func (c *core) status(leader string, voters []string, now time.Time) subjects.Cl
 }
 
 // held counts what a server holds.
-type held struct{ primary, replica, learner, target int }
+type held struct {
+	primary, replica, learner, gaps int
+	epoch                           ring.Epoch // the highest of those that it leads
+}
 
 // count fills in partitions and moves, and counts each server's roles.
 func (c *core) count(t *ring.Table, st *subjects.ClusterStatus) map[ring.NodeID]*held {
@@ -65,10 +77,12 @@ func (c *core) count(t *ring.Table, st *subjects.ClusterStatus) map[ring.NodeID]
 		return roles[id]
 	}
 	st.Partitions.Total = t.Size()
-	st.Moves = countMoves(t)
+	st.Moves = c.moveStatus(t)
 	for _, p := range t.Partitions {
 		for _, id := range p.Target {
-			of(id).target++
+			if !p.HasISR(id) {
+				of(id).gaps++
+			}
 		}
 		for _, id := range p.Learners {
 			of(id).learner++
@@ -92,7 +106,8 @@ func (c *core) count(t *ring.Table, st *subjects.ClusterStatus) map[ring.NodeID]
 		default:
 			st.Partitions.Degraded++
 		}
-		of(p.Primary.Store).primary++
+		lead := of(p.Primary.Store)
+		lead.primary, lead.epoch = lead.primary+1, max(lead.epoch, p.Epoch)
 		if up == 1 && t.Replicas > 1 {
 			st.Partitions.Lone++
 		}
@@ -106,10 +121,10 @@ func (c *core) server(n ring.Node, h *held, leader string, now time.Time) subjec
 	}
 	s := subjects.NodeStatus{
 		Name: n.Name, Addr: n.Addr, Role: subjects.RoleServer, ID: n.ID, Boot: n.Boot, Zone: n.Zone,
-		Primary: h.primary, Replica: h.replica, Learner: h.learner, Leader: n.Name == leader,
+		Primary: h.primary, Replica: h.replica, Learner: h.learner, Gaps: h.gaps, Epoch: h.epoch, Leader: n.Name == leader,
 	}
 	if m, ok := c.members.Server(n.ID); ok {
-		heardOf(&s, m, c.at(now))
+		heardOf(&s, m, c.at(now), now)
 		if m.State == rebalance.Down {
 			n.Up = false
 		}
@@ -121,7 +136,11 @@ func (c *core) server(n ring.Node, h *held, leader string, now time.Time) subjec
 		s.State = stateLeaving
 	case !n.Attached:
 		s.State = stateNew
-	case h.learner > 0 || h.replica < h.target:
+	case n.Draining && h.replica+h.learner > 0:
+		s.State = stateDraining
+	case n.Draining:
+		s.State = stateDrained
+	case h.learner > 0 || h.gaps > 0:
 		s.State = stateJoining
 	default:
 		s.State = stateUp
@@ -130,23 +149,24 @@ func (c *core) server(n ring.Node, h *held, leader string, now time.Time) subjec
 }
 
 // heardOf fills in what the last heartbeat told.
-func heardOf(s *subjects.NodeStatus, m *members.Member, now int64) {
+func heardOf(s *subjects.NodeStatus, m *members.Member, now int64, wall time.Time) {
 	if m.Heard == 0 {
 		return
 	}
 	hb := m.Heartbeat
 	s.Seen = (now - m.Heard) / 1e6
+	s.Time, s.Clock = hb.Time, hb.Time-(wall.UnixMilli()-s.Seen)
 	s.Version, s.PID, s.HTTP, s.Listen, s.Uptime = hb.Version, hb.PID, hb.HTTP, hb.Listen, hb.Uptime
 	s.Load, s.Revision, s.Cluster, s.Disk = hb.Load, hb.Revision, hb.ClusterID, hb.Disk
 }
 
-func other(m *members.Member, leader string, now int64) subjects.NodeStatus {
+func other(m *members.Member, leader string, now int64, wall time.Time) subjects.NodeStatus {
 	hb := m.Heartbeat
 	s := subjects.NodeStatus{
 		Name: hb.Node, Addr: hb.Addr, Role: hb.Role, ID: hb.ID, Boot: hb.Boot, Zone: hb.Zone,
 		Leader: hb.Role == subjects.RoleManager && hb.Node == leader, State: stateUp,
 	}
-	heardOf(&s, m, now)
+	heardOf(&s, m, now, wall)
 	if m.State == rebalance.Down {
 		s.State = stateDown
 	}

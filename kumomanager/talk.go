@@ -31,7 +31,8 @@ const (
 // managers together on the cluster's.
 var verbs = [...]string{
 	subjects.AdminStatus, subjects.AdminAttach, subjects.AdminDetach, subjects.AdminReplace, subjects.AdminSet,
-	subjects.AdminRecover,
+	subjects.AdminRecover, subjects.AdminDrain, subjects.AdminEvents,
+	subjects.AdminManager,
 }
 
 // subscribe begins to listen.
@@ -55,7 +56,9 @@ func (s *seat) subscribe() error {
 			s.answer(m.Reply, s.obey(verb, m.Data))
 		}})
 	}
-	if s.o.witness {
+	if !s.o.witness {
+		list = append(list, entry{c.Event("*"), s.recent.heard})
+	} else {
 		list = append(list, entry{c.Admin(subjects.AdminStatus), s.statusAsked})
 	}
 	for _, e := range list {
@@ -210,6 +213,10 @@ func (s *seat) obey(verb string, req []byte) []byte {
 			done(nil, subjects.ErrNotLeader)
 		case verb == subjects.AdminStatus:
 			done(s.status(now), nil)
+		case verb == subjects.AdminEvents:
+			done(s.recent.since(o.events.Since), nil)
+		case verb == subjects.AdminManager:
+			s.manage(o.manager, now, o.done)
 		default:
 			s.core.command(o)
 		}
@@ -244,8 +251,13 @@ func parseOrder(o *order, req []byte) error {
 		return nil
 	}
 	to := any(&o.req)
-	if o.verb == subjects.AdminSet {
+	switch o.verb {
+	case subjects.AdminSet:
 		to = &o.set
+	case subjects.AdminEvents:
+		to = &o.events
+	case subjects.AdminManager:
+		to = &o.manager
 	}
 	if err := json.Unmarshal(req, to); err != nil {
 		return fmt.Errorf("%w: %w", subjects.ErrBadRequest, err)

@@ -2,7 +2,10 @@ package kumomanager
 
 import (
 	"context"
+	"slices"
 	"time"
+
+	"github.com/etolabo/kumofs/subjects"
 )
 
 const (
@@ -10,12 +13,24 @@ const (
 	groomWait  = 10 * time.Second
 )
 
-// groom is a step of the voters' upkeep; one field is set.
-type groom struct{ add, remove, heir string }
+// groom is a step of the voters' upkeep; one field is set, or remove with the heir
+// of who leads and is to go.
+type groom struct{ add, remove, heir, evict string }
+
+// groomed is what became of one.
+type groomed struct {
+	groom
+	err error
+}
 
 // upkeep has the voters looked after: a manager that leads gives servers votes
 // and takes them back, a witness that leads looks for a manager to hand over to.
 func (s *seat) upkeep(now time.Time) {
+	if c := s.change; c != nil && !s.grooming && !c.sent {
+		c.sent, s.grooming = true, true
+		s.grooms <- c.groom
+		return
+	}
 	if s.grooming || now.Sub(s.groomAt) < groomEvery || s.core.table.Size() == 0 {
 		return
 	}
@@ -31,7 +46,9 @@ func (s *seat) upkeep(now time.Time) {
 				managers++
 			}
 		}
-		g.add, g.remove = nextVoter(managers, voters, s.core.candidates(now))
+		if g.evict = s.core.stray(slices.Concat(voters, s.quorum.Learners()), now); g.evict == "" {
+			g.add, g.remove = nextVoter(managers, voters, s.core.candidates(now))
+		}
 	}
 	if g != (groom{}) {
 		s.grooming = true
@@ -46,11 +63,12 @@ func (s *seat) groom() {
 		case <-s.ctx.Done():
 			return
 		case g := <-s.grooms:
-			if err := s.groomOne(g); err != nil && s.ctx.Err() == nil {
-				s.log.Info("the voters could not be changed yet", "add", g.add, "remove", g.remove, "heir", g.heir, "err", err)
+			err := s.groomOne(g)
+			if err != nil && s.ctx.Err() == nil {
+				s.log.Info("the voters could not be changed yet", "add", g.add, "remove", g.remove, "heir", g.heir, "evict", g.evict, "err", err)
 			}
 			select {
-			case s.groomed <- struct{}{}:
+			case s.groomed <- groomed{g, err}:
 			case <-s.ctx.Done():
 				return
 			}
@@ -62,6 +80,12 @@ func (s *seat) groomOne(g groom) (err error) {
 	ctx, cancel := context.WithTimeout(s.ctx, groomWait)
 	defer cancel()
 	switch {
+	case g.evict != "":
+		return s.evict(ctx, g.evict)
+	case g.heir != "" && g.remove != "": // the next leader removes this one
+		if err = s.quorum.TransferLeadership(ctx, g.heir); err == nil {
+			err = subjects.ErrNotLeader
+		}
 	case g.heir != "":
 		err = s.quorum.TransferLeadership(ctx, g.heir)
 	case g.add != "":
@@ -73,4 +97,16 @@ func (s *seat) groomOne(g groom) (err error) {
 		s.log.Info("the voters have changed", "add", g.add, "remove", g.remove, "heir", g.heir)
 	}
 	return err
+}
+
+// groomDone takes the outcome of a step.
+func (s *seat) groomDone(out groomed) {
+	s.grooming = false
+	if c := s.change; c != nil && c.sent && c.groom == out.groom {
+		s.change = nil
+		if out.err != nil {
+			out.err = translate(out.err)
+		}
+		c.end(out.err)
+	}
 }

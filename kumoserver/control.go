@@ -63,6 +63,7 @@ func (s *Server) heartbeat() {
 		Version: s.o.Version, PID: os.Getpid(), Addr: s.o.Listen, Proof: s.proofAddr(), Zone: s.o.Zone,
 		Stopping: s.stopping.Load(), Unclean: *s.gauges.unclean.Load(),
 		Time: time.Now().UnixMilli(), Uptime: int64(time.Since(s.start).Seconds()), Load: s.load(), Disk: s.disk(),
+		Moving: s.mover.moving(),
 	}
 	if t := s.Table(); t != nil {
 		h.Revision = t.Revision

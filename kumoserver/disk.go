@@ -72,7 +72,7 @@ func (s *Server) readGauges() {
 		Get: s.gets.Load(), Set: s.sets.Load(), Delete: s.deletes.Load(),
 		Items: uint64(st.Items), Bytes: uint64(st.DataFile + st.Log), LogBytes: uint64(st.Log), Unapplied: uint64(st.Entries),
 		Primaries: int(s.primaries.Load()), Replicas: int(s.replicas.Load()), Learners: int(s.joins.Load()),
-		MovedBytes: s.moved.Load(),
+		MovedBytes: s.mover.bytes.Load(), MovedItems: s.mover.items.Load(),
 	})
 }
 

@@ -58,7 +58,7 @@ func (c *core) perform(p *part, e replica.Effect) {
 	case replica.Install:
 		err = c.store.Range(p.id, e.Range)
 	case replica.ReadRange:
-		c.s.readRange(p.id, e)
+		c.s.mover.read(p.id, e)
 	case replica.Ask:
 		c.s.ask(e.Change)
 	case replica.Serve:
@@ -178,27 +178,4 @@ func (w *waiters) take(id uint64) (waiter, bool) {
 	w.slots[id] = waiter{}
 	w.free = append(w.free, uint32(id))
 	return c, true
-}
-
-// rangeBytes is how much of a copy travels at a time. It keeps the core loops at
-// both ends, and so everybody who waits for them, busy for about a millisecond.
-const rangeBytes = 64 << 10
-
-// readRange reads records for a learner, off the loop.
-func (s *Server) readRange(p ring.Partition, e replica.ReadRange) {
-	s.background.Go(func() error {
-		select {
-		case s.scans <- struct{}{}:
-			defer func() { <-s.scans }()
-		case <-s.ctx.Done():
-			return nil
-		}
-		ev := replica.RangeRead{To: e.To, Epoch: e.Epoch, From: e.From, Through: e.Through}
-		ev.Records, ev.Next, ev.Last, ev.Err = s.store.Scan(p, e.From, rangeBytes)
-		for i := range ev.Records {
-			s.moved.Add(uint64(ev.Records[i].Size()))
-		}
-		s.inbox.push(work{ranged: &rangeItem{p, ev}}, 0)
-		return nil
-	})
 }

@@ -51,11 +51,11 @@ type Server struct {
 	backlog  int64 // bytes not applied beyond which writers are slowed down
 	starts   uint64
 	asks     chan ring.Change
-	scans    chan struct{}               // places for range reads
+	mover    *mover
 	serving  [ring.MaxPartitions]serving // by partition
 	cluster  atomic.Uint64               // the cluster's ID, 0 until the ring is known
 
-	gets, sets, deletes, moved atomic.Uint64
+	gets, sets, deletes        atomic.Uint64
 	refused                    atomic.Uint64 // messages of other epochs and processes
 	primaries, replicas, joins atomic.Int64
 	stopping                   atomic.Bool
@@ -78,10 +78,11 @@ func Open(o Options) (_ *Server, err error) {
 	}
 	s := &Server{
 		o: o, start: time.Now(), name: subjects.NodeName(o.Listen), recent: newRecent(time.Now().UnixMilli()),
-		frozen: newFrozen(), compares: newCompares(), inbox: newInbox(), asks: make(chan ring.Change, 2*ring.MaxPartitions), scans: make(chan struct{}, 2),
+		frozen: newFrozen(), compares: newCompares(), inbox: newInbox(), asks: make(chan ring.Change, 2*ring.MaxPartitions),
 	}
 	s.log = o.Log.With("node", s.name)
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
+	s.mover = newMover(s)
 	defer func() {
 		if err != nil {
 			s.Close()
@@ -211,6 +212,7 @@ func (s *Server) onTable(t *ring.Table) {
 		return
 	}
 	s.cluster.Store(uint64(t.ClusterID))
+	s.mover.configure(t)
 	s.inbox.push(work{table: t}, 0)
 }
 

@@ -31,6 +31,7 @@ func (s *Server) stat() map[string]any {
 		"log_bytes":   l.LogBytes,
 		"unapplied":   l.Unapplied,
 		"moved_bytes": l.MovedBytes,
+		"moved_items": l.MovedItems,
 		"refused":     s.refused.Load(),
 		"store":       st,
 		"disk":        s.disk(),

@@ -36,13 +36,16 @@ type Heartbeat struct {
 	Revision  uint64         `json:"revision"`         // of the newest table that it knows
 	Leader    bool           `json:"leader,omitempty"` // of the managers' log
 	Stopping  bool           `json:"stopping,omitempty"`
-	Time      int64          `json:"time"`   // Unix milliseconds
-	Uptime    int64          `json:"uptime"` // seconds
+	Joining   bool           `json:"joining,omitempty"` // a manager that waits for its vote
+	Time      int64          `json:"time"`              // Unix milliseconds
+	Uptime    int64          `json:"uptime"`            // seconds
 	Load      Load           `json:"load"`
 	// Unclean are the partitions of which the store may lack what it
 	// acknowledged, now (R13).
 	Unclean ring.PartitionSet `json:"unclean_copies,omitzero"`
 	Disk    Disk              `json:"disk,omitzero"`
+	// Moving are the partitions that the process copies to others, or gets.
+	Moving []Moving `json:"moving,omitempty"`
 }
 
 // Disk is how a server's disk does.
@@ -73,9 +76,19 @@ type Load struct {
 	Replicas   int    `json:"replicas"`
 	Learners   int    `json:"learners"`
 	LogBytes   uint64 `json:"log_bytes"`
-	Unapplied  uint64 `json:"unapplied"` // log entries not yet in the database
-	MovedBytes uint64 `json:"moved_bytes"`
+	Unapplied  uint64 `json:"unapplied"`   // log entries not yet in the database
+	MovedBytes uint64 `json:"moved_bytes"` // of copies, sent to others
+	MovedItems uint64 `json:"moved_items"` // keys, likewise
 }
+
+// Moving is a copy under way, as one of its ends sees it.
+type Moving struct {
+	Partition ring.Partition `json:"partition"`
+	Items     int64          `json:"items"` // keys in the database, about
+}
+
+// MaxMoving bounds Heartbeat.Moving; others are under way unseen.
+const MaxMoving = 64
 
 // RingGet asks for the newest table from partition From on. When the answerer
 // has nothing newer than revision Have it answers without an Update.
@@ -137,9 +150,12 @@ const (
 	AdminStatus  = "status"  // AdminRequest (or empty) → ClusterStatus
 	AdminAttach  = "attach"  // AdminRequest → AdminDone
 	AdminDetach  = "detach"  // AdminRequest → AdminDone
+	AdminDrain   = "drain"   // AdminRequest → AdminDone: empties servers that stay attached
 	AdminReplace = "replace" // AdminRequest → AdminDone: plans anew
 	AdminSet     = "set"     // ring.Settings → AdminDone
 	AdminRecover = "recover" // RecoverRequest → AdminDone with Recover
+	AdminEvents  = "events"  // EventsRequest (or empty) → EventsReport
+	AdminManager = "manager" // ManagerRequest → AdminDone, once it is made
 )
 
 // The admin verbs of one node.
@@ -153,6 +169,9 @@ const (
 	NodeThaw    = "thaw"    // ThawRequest → null; safe to repeat
 	NodeCompare = "compare" // CompareRequest → CompareReport
 	NodeMend    = "mend"    // MendRequest → null
+	// NodeRemoved tells a manager that it is one no more: RemovedRequest → AdminDone.
+	// It ends, and its folder is of no more use.
+	NodeRemoved = "removed"
 )
 
 // AdminRequest names the nodes that a command is about, by name, address or
@@ -161,6 +180,31 @@ type AdminRequest struct {
 	Nodes []string `json:"nodes,omitempty"`
 	// NoReplace leaves the placement of partitions as it is.
 	NoReplace bool `json:"no_replace,omitempty"`
+}
+
+// ManagerRequest adds a manager, which waits for it, or removes one. One of both is
+// set, an address or a name.
+type ManagerRequest struct {
+	Add    string `json:"add,omitempty"`
+	Remove string `json:"remove,omitempty"`
+}
+
+// RemovedRequest says from which cluster a manager was removed; one that is of
+// another refuses.
+type RemovedRequest struct {
+	Cluster ring.ClusterID `json:"cluster_id"`
+}
+
+// EventsRequest asks for events that the leader has heard, not older than Since,
+// in Unix milliseconds of whoever told them.
+type EventsRequest struct {
+	Since int64 `json:"since,omitempty"`
+}
+
+// EventsReport is what the leader remembers, oldest first: a thousand at most, and
+// none from before it began.
+type EventsReport struct {
+	Events []Event `json:"events"`
 }
 
 // AdminReply wraps every answer of an admin verb.
@@ -244,7 +288,8 @@ type ClusterStatus struct {
 	Replicas    int            `json:"replicas"`
 	AutoReplace bool           `json:"auto_replace"`
 	Paused      bool           `json:"paused,omitempty"`
-	Health      string         `json:"health"` // ok, degraded, unavailable
+	MoveRate    int64          `json:"move_rate,omitempty"` // bytes a second; 0: no limit
+	Health      string         `json:"health"`              // ok, degraded, unavailable
 	Alarms      []string       `json:"alarms,omitempty"`
 	Nodes       []NodeStatus   `json:"nodes"`
 	Partitions  PartitionCount `json:"partitions"`
@@ -254,8 +299,10 @@ type ClusterStatus struct {
 	Moves Moves            `json:"moves"`
 }
 
-// NodeStatus is one node. State is up, down, new (seen, not attached), leaving
-// (detached, still holds data) or joining (its copies are not complete).
+// NodeStatus is one node. State is up, down, new (seen, not attached; of managers:
+// without a vote), leaving
+// (detached, still holds data), joining (its copies are not complete), draining
+// (attached, and still holds data that it should not) or drained (it holds none).
 type NodeStatus struct {
 	Name     string         `json:"name"`
 	Addr     string         `json:"addr"`
@@ -270,10 +317,14 @@ type NodeStatus struct {
 	Listen   []string       `json:"listen,omitempty"`
 	Leader   bool           `json:"leader,omitempty"`
 	Uptime   int64          `json:"uptime,omitempty"`
-	Seen     int64          `json:"seen_ms,omitempty"` // since its last heartbeat, milliseconds
-	Primary  int            `json:"primary"`           // partitions that it leads
-	Replica  int            `json:"replica"`           // partitions that it holds in sync, led or not
-	Learner  int            `json:"learner"`           // copies under way to it
+	Seen     int64          `json:"seen_ms,omitempty"`  // since its last heartbeat, milliseconds
+	Time     int64          `json:"time,omitempty"`     // its clock then, Unix milliseconds
+	Clock    int64          `json:"clock_ms,omitempty"` // how far that was ahead of the leader's
+	Epoch    ring.Epoch     `json:"epoch,omitempty"`    // the highest of the partitions that it leads
+	Primary  int            `json:"primary"`            // partitions that it leads
+	Replica  int            `json:"replica"`            // partitions that it holds in sync, led or not
+	Learner  int            `json:"learner"`            // copies under way to it
+	Gaps     int            `json:"gaps"`               // copies that it should hold and does not hold in sync
 	Load     Load           `json:"load"`
 	Disk     Disk           `json:"disk,omitzero"`
 	Revision uint64         `json:"revision"`
@@ -291,8 +342,31 @@ type PartitionCount struct {
 	Loss     int `json:"possible_loss,omitempty"`
 }
 
-// Moves tells how far the wished placement is reached.
+// Moves tells how far the wished placement is reached. All that is about the
+// future is an estimate.
 type Moves struct {
-	Pending int `json:"pending"` // copies that are not where they should be
-	Active  int `json:"active"`  // copies under way
+	Pending int    `json:"pending"`            // copies that are not where they should be
+	Active  int    `json:"active"`             // copies under way
+	Surplus int    `json:"surplus,omitempty"`  // copies that go once the wished ones are there
+	Leads   int    `json:"leads,omitempty"`    // partitions that another server should lead
+	Held    int    `json:"held,omitempty"`     // of these all, what waits for a server that is down
+	Items   int64  `json:"items,omitempty"`    // keys that are still to be sent
+	Bytes   int64  `json:"bytes,omitempty"`    // that they take
+	Sent    uint64 `json:"sent_bytes"`         // by the servers, since this manager leads
+	Rate    int64  `json:"rate,omitempty"`     // bytes a second, of the last ten seconds
+	Left    int64  `json:"left_sec,omitempty"` // seconds; 0: not known
+	Copies  []Move `json:"copies,omitempty"`   // under way, MaxMoving of them at most
+}
+
+// Settled reports whether everything is where it should be, as far as the servers
+// are up.
+func (m Moves) Settled() bool { return m.Active == 0 && m.Pending+m.Surplus+m.Leads == m.Held }
+
+// Move is one copy under way.
+type Move struct {
+	Partition ring.Partition `json:"partition"`
+	From      string         `json:"from"` // the primary
+	To        string         `json:"to"`
+	Items     int64          `json:"items"`    // keys that are there
+	Of        int64          `json:"of_items"` // that the primary has
 }

@@ -100,6 +100,30 @@ func (c *Client) Status(ctx context.Context) (*subjects.ClusterStatus, error) {
 	return &st, nil
 }
 
+// Events returns what the leader remembers of what was told since a time.
+func (c *Client) Events(ctx context.Context, since time.Time) ([]subjects.Event, error) {
+	var rep subjects.EventsReport
+	if err := c.Do(ctx, subjects.AdminEvents, subjects.EventsRequest{Since: since.UnixMilli()}, &rep); err != nil {
+		return nil, err
+	}
+	return rep.Events, nil
+}
+
+// Follow calls f with each event that is told from now on, one at a time, until
+// the function that it returns is called.
+func (c *Client) Follow(f func(subjects.Event)) (stop func() error, err error) {
+	sub, err := c.bus.Subscribe(c.cluster.Event("*"), func(m *bus.Msg) {
+		var e subjects.Event
+		if json.Unmarshal(m.Data, &e) == nil {
+			f(e)
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listen to events: %w", err)
+	}
+	return sub.Close, nil
+}
+
 // Attach gives the servers named, or all new ones, their share.
 func (c *Client) Attach(ctx context.Context, nodes ...string) (*subjects.AdminDone, error) {
 	var done subjects.AdminDone

@@ -31,6 +31,12 @@ func (e *UsageError) Error() string { return e.Err.Error() }
 // Unwrap gives the cause.
 func (e *UsageError) Unwrap() error { return e.Err }
 
+// ExitError ends a command that has said all there is to say with an exit code of
+// its own.
+type ExitError struct{ Code int }
+
+func (e *ExitError) Error() string { return fmt.Sprintf("exit code %d", e.Code) }
+
 // Usagef returns a *UsageError.
 func Usagef(format string, args ...any) error { return &UsageError{fmt.Errorf(format, args...)} }
 
@@ -91,6 +97,9 @@ func Execute(ctx context.Context, cmd *cobra.Command, args []string, stderr io.W
 	c, err := cmd.ExecuteContextC(ctx)
 	if err == nil {
 		return ExitDone
+	}
+	if own := (*ExitError)(nil); errors.As(err, &own) {
+		return own.Code
 	}
 	code := ExitCode(err)
 	if !ran { // cobra found fault with the command line

@@ -89,6 +89,24 @@ func SecondsVarP(fs *pflag.FlagSet, d *time.Duration, name, short, usage string)
 	fs.VarP((*Seconds)(d), name, short, usage)
 }
 
+// Rate is a flag for bytes a second, given in MB/s (10^6 bytes).
+type Rate int64
+
+func (r *Rate) String() string { return strconv.FormatFloat(float64(*r)/1e6, 'f', -1, 64) }
+
+// Type names the value in a usage text.
+func (r *Rate) Type() string { return "MB/s" }
+
+// Set reads a number of MB/s.
+func (r *Rate) Set(text string) error {
+	f, err := strconv.ParseFloat(text, 64)
+	if err != nil || !(f >= 0 && f <= 1e6) {
+		return fmt.Errorf("%q is no rate in MB/s", text)
+	}
+	*r = Rate(f * 1e6)
+	return nil
+}
+
 // Addr is a flag for addr[:port] with a default port. The value is host:port.
 type Addr struct {
 	To   *string

@@ -279,7 +279,7 @@ func (m *Roster) Changes(t *ring.Table) (seen []ring.Sighting, down []ring.Proce
 		case rebalance.Up:
 			n := ring.Node{
 				ID: id, Name: s.Heartbeat.Node, Addr: s.Heartbeat.Addr, Proof: s.Heartbeat.Proof, Zone: s.Heartbeat.Zone, Boot: s.Heartbeat.Boot,
-				Up: true, Attached: old.Attached, Detached: old.Detached,
+				Up: true, Attached: old.Attached, Detached: old.Detached, Draining: old.Draining,
 			}
 			if n != old {
 				seen = append(seen, ring.Sighting{Node: n, Unclean: s.Heartbeat.Unclean})

@@ -15,6 +15,7 @@ type Command struct {
 	Down     []Process  `json:"down,omitempty"`     // servers' processes are taken for dead
 	Attach   []NodeID   `json:"attach,omitempty"`   // give these servers partitions
 	Detach   []NodeID   `json:"detach,omitempty"`   // take all partitions from these
+	Drain    []NodeID   `json:"drain,omitempty"`    // the same, and they stay attached
 	Target   []Target   `json:"target,omitempty"`   // where copies should be
 	Change   []Change   `json:"change,omitempty"`   // configuration changes, each refused or made by itself
 	Forget   []NodeID   `json:"forget,omitempty"`   // drop servers that are down and hold nothing
@@ -36,6 +37,7 @@ type Init struct {
 	Partitions  int       `json:"partitions"`
 	Replicas    int       `json:"replicas"`
 	AutoReplace bool      `json:"auto_replace"`
+	MoveRate    int64     `json:"move_rate,omitempty"`
 }
 
 // Target is the planner's wish for one partition, the wished primary first.
@@ -48,6 +50,24 @@ type Target struct {
 type Settings struct {
 	AutoReplace *bool `json:"auto_replace,omitempty"`
 	Paused      *bool `json:"paused,omitempty"`
+	// MoveRate is bytes a second, 0 for no limit. One that is neither 0 nor
+	// between MinMoveRate and MaxMoveRate is taken for the nearest.
+	MoveRate *int64 `json:"move_rate,omitempty"`
+}
+
+// The bounds of MoveRate: less than a range of keys in a second would look like
+// standing still.
+const (
+	MinMoveRate = 100_000
+	MaxMoveRate = 1_000_000_000_000
+)
+
+// BoundMoveRate is the nearest rate that a table can have.
+func BoundMoveRate(rate int64) int64 {
+	if rate == 0 {
+		return 0
+	}
+	return min(max(rate, MinMoveRate), MaxMoveRate)
 }
 
 // Change asks for the configuration after Epoch of one partition: a
@@ -119,6 +139,7 @@ func (t *Table) Apply(c Command) (*Table, Result, error) {
 		{len(c.Down) > 0, func() (bool, error) { return n.down(c.Down), nil }},
 		{len(c.Attach) > 0, func() (bool, error) { return n.attach(c.Attach, true) }},
 		{len(c.Detach) > 0, func() (bool, error) { return n.attach(c.Detach, false) }},
+		{len(c.Drain) > 0, func() (bool, error) { return n.drain(c.Drain) }},
 		{len(c.Target) > 0, func() (bool, error) { return n.target(c.Target) }},
 		{len(c.Change) > 0, func() (bool, error) {
 			res.Done, res.Refused = n.change(c.Change)
@@ -164,6 +185,7 @@ func (t *Table) init(c Init) (bool, error) {
 		return false, errors.New("cluster ID 0")
 	}
 	t.Cluster, t.ClusterID, t.Replicas, t.AutoReplace = c.Cluster, c.ClusterID, c.Replicas, c.AutoReplace
+	t.MoveRate = BoundMoveRate(c.MoveRate)
 	t.Partitions = make([]Config, c.Partitions)
 	return true, nil
 }
@@ -181,13 +203,13 @@ func (t *Table) seen(sightings []Sighting) (changed bool, err error) {
 		n.Up = true
 		i, known := t.find(n.ID)
 		if !known {
-			n.Attached, n.Detached = false, false
+			n.Attached, n.Detached, n.Draining = false, false, false
 			t.Nodes = slices.Insert(t.Nodes, i, n)
 			changed = true
 			continue
 		}
 		old := t.Nodes[i]
-		n.Attached, n.Detached = old.Attached, old.Detached
+		n.Attached, n.Detached, n.Draining = old.Attached, old.Detached, old.Draining
 		if n == old {
 			continue
 		}
@@ -230,8 +252,21 @@ func (t *Table) attach(ids []NodeID, on bool) (changed bool, err error) {
 			return false, fmt.Errorf("node %s is not known", id)
 		}
 		old := t.Nodes[i]
-		t.Nodes[i].Attached, t.Nodes[i].Detached = on, !on && old.Up
+		t.Nodes[i].Attached, t.Nodes[i].Detached, t.Nodes[i].Draining = on, !on && old.Up, false
 		changed = changed || t.Nodes[i] != old
+	}
+	return changed, nil
+}
+
+func (t *Table) drain(ids []NodeID) (changed bool, err error) {
+	t.Nodes = slices.Clone(t.Nodes)
+	for _, id := range ids {
+		i, ok := t.find(id)
+		if !ok || !t.Nodes[i].Attached {
+			return false, fmt.Errorf("node %s is not attached", id)
+		}
+		changed = changed || !t.Nodes[i].Draining
+		t.Nodes[i].Draining = true
 	}
 	return changed, nil
 }
@@ -280,6 +315,9 @@ func (t *Table) set(s Settings) (changed bool) {
 	}
 	if s.Paused != nil && *s.Paused != t.Paused {
 		t.Paused, changed = *s.Paused, true
+	}
+	if s.MoveRate != nil && BoundMoveRate(*s.MoveRate) != t.MoveRate {
+		t.MoveRate, changed = BoundMoveRate(*s.MoveRate), true
 	}
 	return changed
 }

@@ -26,7 +26,10 @@ type Table struct {
 	// from lost ones, without being told.
 	AutoReplace bool `json:"auto_replace"`
 	// Paused stops moves; fail-over goes on.
-	Paused     bool     `json:"paused,omitempty"`
+	Paused bool `json:"paused,omitempty"`
+	// MoveRate is how many bytes of copies a second a server sends at most; 0: as
+	// many as it can.
+	MoveRate   int64    `json:"move_rate,omitempty"`
 	Nodes      []Node   `json:"nodes"` // sorted by ID
 	Partitions []Config `json:"partitions"`
 }
@@ -45,6 +48,8 @@ type Node struct {
 	// Detached nodes were taken out by an operator while they were up; only an
 	// operator brings them back.
 	Detached bool `json:"detached,omitempty"`
+	// Draining nodes are attached, and are to hold nothing.
+	Draining bool `json:"draining,omitempty"`
 }
 
 // Process returns the newest process of the node.

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/etolabo/kumofs/kumoctl/cli"
+)
+
+// natsContext is a context of the nats command, as far as it is ours.
+type natsContext struct {
+	Description string `json:"description"`
+	URL         string `json:"url"`
+}
+
+func newNATSContext(g *global) *cobra.Command {
+	save, replace := false, false
+	cmd := &cobra.Command{
+		Use: "nats-context [NAME]", Args: cobra.MaximumNArgs(1),
+		Short: "Print, or save, a context with which the nats command finds the cluster",
+		Long: `Print, or save, a context with which the nats command finds the cluster.
+
+NAME is kumo-CLUSTER by default. It is saved where the nats command looks:
+$XDG_CONFIG_HOME/nats/context/NAME.json, by default below ~/.config.`,
+		Example: `  kumoctl mgr1 nats-context --save && nats --context kumo-kumo sub 'kumo.>'
+  kumoctl -m mgr1,mgr2 nats-context > context.json`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			name := "kumo-" + g.cluster
+			if len(args) == 1 {
+				name = args[0]
+			}
+			if name == "" || strings.ContainsAny(name, `/\ `) || strings.HasPrefix(name, ".") {
+				return cli.Usagef("%q cannot be a context's name", name)
+			}
+			nc := natsContext{Description: "kumofs cluster " + g.cluster, URL: "nats://" + strings.Join(g.managers, ",nats://")}
+			if !save {
+				return g.print(cmd, nc, func(w io.Writer) error { return writeContext(w, nc) })
+			}
+			path, err := saveContext(name, nc, replace)
+			if err != nil {
+				return err
+			}
+			return g.print(cmd, map[string]string{"name": name, "path": path}, func(w io.Writer) error {
+				_, err := fmt.Fprintf(w, "%s\n", path)
+				return err
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&save, "save", false, "write it where the nats command looks")
+	cmd.Flags().BoolVar(&replace, "replace", false, "with --save: write over one of this name")
+	return cmd
+}
+
+func writeContext(w io.Writer, nc natsContext) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(nc)
+}
+
+// saveContext writes a context and returns where.
+func saveContext(name string, nc natsContext, replace bool) (path string, err error) {
+	base := os.Getenv("XDG_CONFIG_HOME")
+	if base == "" {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return "", fmt.Errorf("find the home folder: %w", err)
+		}
+		base = filepath.Join(home, ".config")
+	}
+	dir := filepath.Join(base, "nats", "context")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("make the folder for contexts: %w", err)
+	}
+	path = filepath.Join(dir, name+".json")
+	flags := os.O_WRONLY | os.O_CREATE | os.O_EXCL
+	if replace {
+		flags = os.O_WRONLY | os.O_CREATE | os.O_TRUNC
+	}
+	f, err := os.OpenFile(path, flags, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return "", fmt.Errorf("context %s is there already (--replace writes over it): %w", name, err)
+	}
+	if err != nil {
+		return "", fmt.Errorf("write context %s: %w", name, err)
+	}
+	return path, errors.Join(writeContext(f, nc), f.Close())
+}

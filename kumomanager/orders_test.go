@@ -1,0 +1,102 @@
+package kumomanager
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/etolabo/kumofs/subjects"
+	"github.com/etolabo/kumofs/subjects/ring"
+)
+
+// obey gives an order and lets the cluster carry it out.
+func (s *sim) obey(verb string, nodes ...string) (done subjects.AdminDone, err error) {
+	s.t.Helper()
+	s.open++
+	s.c.command(&order{verb: verb, req: subjects.AdminRequest{Nodes: nodes}, done: func(d subjects.AdminDone, e error) { done, err, s.open = d, e, s.open-1 }})
+	s.pass(3 * time.Second)
+	return done, err
+}
+
+// A drained server leads nothing and holds nothing, while it is up and attached;
+// attached again it gets its share.
+func TestDrainAndBack(t *testing.T) {
+	s := newSim(t, false, 4)
+	if _, err := s.obey(subjects.AdminAttach); err != nil {
+		t.Fatal(err)
+	}
+	name := "n" + ring.NodeID(2).String()
+	done, err := s.obey(subjects.AdminDrain, name)
+	if err != nil || done.Moves == 0 || !strings.Contains(done.Text, "1 draining") {
+		t.Fatalf("%+v, %v", done, err)
+	}
+	if holdsAnything(s.table, 2) {
+		t.Errorf("it holds something: %+v", s.table.Partitions)
+	}
+	if n, _ := s.table.Node(2); !n.Attached || !n.Draining {
+		t.Errorf("%+v", n)
+	}
+	st := s.c.status("", nil, s.now)
+	if i := slices.IndexFunc(st.Nodes, func(n subjects.NodeStatus) bool { return n.ID == 2 }); st.Nodes[i].State != stateDrained || !st.Moves.Settled() || st.Health != healthOK {
+		t.Errorf("%+v", st)
+	}
+	if _, err := s.obey(subjects.AdminReplace); err != nil || holdsAnything(s.table, 2) {
+		t.Errorf("a new plan fills it: %v", err)
+	}
+	if done, err := s.obey(subjects.AdminAttach, name); err != nil || done.Moves == 0 || !holdsAnything(s.table, 2) {
+		t.Errorf("%+v, %v", done, err)
+	}
+}
+
+func TestDrainIsRefused(t *testing.T) {
+	s := newSim(t, false, 2)
+	if _, err := s.obey(subjects.AdminAttach, "n"+ring.NodeID(1).String()); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		nodes []string
+		want  error
+		says  string
+	}{
+		{nil, subjects.ErrBadRequest, "which server"},
+		{[]string{"n" + ring.NodeID(2).String()}, subjects.ErrRefused, "not attached"},
+		{[]string{"n" + ring.NodeID(1).String()}, subjects.ErrRefused, "no server would be left"},
+		{[]string{"nobody"}, subjects.ErrUnknownNode, "there are"},
+	} {
+		if _, err := s.obey(subjects.AdminDrain, tt.nodes...); !errors.Is(err, tt.want) || !strings.Contains(err.Error(), tt.says) {
+			t.Errorf("%v: %v", tt.nodes, err)
+		}
+	}
+}
+
+// The rate is what the servers say over ten seconds; one that starts anew counts
+// from zero.
+func TestPace(t *testing.T) {
+	s := newSim(t, false, 1)
+	say := func(boot ring.BootID, bytes, items uint64) {
+		s.now = s.now.Add(paceEvery)
+		s.c.members.Hear(subjects.Heartbeat{
+			Role: subjects.RoleServer, Node: "n1", ID: 1, Boot: boot, Load: subjects.Load{MovedBytes: bytes, MovedItems: items},
+		}, s.c.at(s.now))
+		s.c.pace.look(s.table, s.c, s.now)
+	}
+	for i := range uint64(5) {
+		say(1, i*1000, i*10)
+	}
+	if p := &s.c.pace; p.rate() != 1000 || p.perItem() != 100 || p.total != 4000 {
+		t.Errorf("%d bytes a second, %f bytes a key, %d in all", p.rate(), p.perItem(), p.total)
+	}
+	say(7, 500, 5)
+	say(7, 1500, 15)
+	if p := &s.c.pace; p.total != 5000 {
+		t.Errorf("after a restart: %d", p.total)
+	}
+	for range 2 * paceSamples {
+		say(7, 1500, 15)
+	}
+	if p := &s.c.pace; p.rate() != 0 || len(p.samples) > paceSamples+1 {
+		t.Errorf("at rest: %d bytes a second of %d samples", p.rate(), len(p.samples))
+	}
+}
