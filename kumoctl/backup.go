@@ -118,8 +118,9 @@ func (g *global) takeBackup(cmd *cobra.Command, o backup.Options) error {
 func newBackupVerify(g *global) *cobra.Command {
 	return &cobra.Command{
 		Use: "backup-verify DIR...", Args: cobra.MinimumNArgs(1),
-		Short: "Check backups without restoring them, and name what is damaged",
-		RunE:  g.verifyBackups,
+		Short:   "Check backups without restoring them, and name what is damaged",
+		Example: "  kumoctl backup-verify kumo-backup-20261129",
+		RunE:    g.verifyBackups,
 	}
 }
 

@@ -15,7 +15,8 @@ import (
 func newConfig(g *global) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "config", Short: "Show how a daemon would be configured",
-		Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error { return cli.Usagef("want: config show ROLE") },
+		Example: "  kumoctl config show server --config /etc/kumofs/server.toml",
+		Args:    cobra.NoArgs, RunE: func(*cobra.Command, []string) error { return cli.Usagef("want: config show ROLE") },
 	}
 	cmd.AddCommand(newConfigShow(g))
 	return cmd
