@@ -175,6 +175,11 @@ func TestTerminal(t *testing.T) {
 	eventually(t, "it is up", func() bool { return strings.Contains(read(t, log), "manager is up") })
 	p.signal(syscall.SIGHUP)
 	eventually(t, "it reads its configuration", func() bool { return strings.Contains(read(t, log), "read the configuration again") })
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("it logged:\n%s", read(t, log))
+		}
+	})
 	master.Close()
 	if code := p.ends(); code != 0 {
 		t.Errorf("exit code %d", code)
