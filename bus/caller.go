@@ -29,8 +29,9 @@ type Pending interface {
 	// ErrTooLarge or ErrClosed. It is called on the goroutine that receives
 	// answers, on the one that watches deadlines, or from within Call (if the
 	// caller is closed, or the answer was at hand in this process), and holds
-	// that goroutine up, so it must not wait for anything. It may call Call. What may be put off until more
-	// outcomes are known is added to b, unless that is nil.
+	// that goroutine up, so it must not wait for anything. It may call Call, but
+	// not without end, since Call may come back here. What may be put off until
+	// more outcomes are known is added to b, unless that is nil.
 	Done(body []byte, err error, b *Batch)
 }
 
@@ -261,10 +262,10 @@ func (c *Caller) shutdown() {
 			l.close()
 		}
 	}
-	c.departs.Wait()
 	for _, l := range links {
 		l.close()
 	}
+	c.departs.Wait()
 	if err := c.main.sub.Close(); err != nil {
 		c.b.log.Warn("bus: close caller", "err", err)
 	}

@@ -16,9 +16,6 @@ const (
 	genShift  = slotBits
 	laneShift = slotBits + genBits
 
-	// gatherBytes is with how many bytes a frame does not wait for others' calls.
-	gatherBytes = 128 << 10
-
 	maxSlots = 1 << slotBits
 	slotMask = 1<<slotBits - 1
 	genMask  = 1<<genBits - 1
@@ -49,9 +46,11 @@ type Lane struct {
 	seq     uint32     // of the open frame
 	failed  []failure  // for the sweeper to report
 
-	// leaving holds a token while depart has something to send. A send to a
-	// destination that hangs waits, hence a goroutine for each lane.
+	// leaving holds a token while depart may have something to send. A send to a
+	// destination that hangs waits, hence a goroutine for each lane, which alone
+	// sends.
 	leaving chan struct{}
+	spare   []byte // the buffer of a frame that was sent
 }
 
 // slot is a pending call.
@@ -108,28 +107,36 @@ func (l *Lane) Call(subject string, deadline time.Time, body []byte, p Pending) 
 	if err := l.add(subject, due, body, p); err != nil {
 		l.failed = append(l.failed, failure{p, err})
 	}
-	if l.queued < gatherBytes {
-		select {
-		case l.leaving <- struct{}{}:
-		default: // there is one
-		}
-	} else {
-		l.send()
-	}
+	l.send()
 	l.mu.Unlock()
 	l.c.wake()
 }
 
-// depart sends what has gathered, each time that a call is made. It gives way
-// once, to those who are about to make one: a frame costs both ends far more
-// than a call in it.
+// send has depart look whether something can be sent.
+func (l *Lane) send() {
+	if l.closed {
+		return
+	}
+	select {
+	case l.leaving <- struct{}{}:
+	default: // it is going to
+	}
+}
+
+// depart sends what has gathered, as far as the flights allow. It gives way once,
+// to those who are about to make a call: a frame costs both ends far more than a
+// call in it.
 func (l *Lane) depart() {
 	defer l.c.departs.Done()
 	for range l.leaving {
 		runtime.Gosched()
-		l.mu.Lock()
-		l.send()
-		l.mu.Unlock()
+		for {
+			f, ok := l.leave()
+			if !ok {
+				break
+			}
+			l.publish(f)
+		}
 	}
 }
 
@@ -223,34 +230,47 @@ func (l *Lane) release(n uint32) Pending {
 	return p
 }
 
-// send sends what waits, as far as the flights allow.
-func (l *Lane) send() {
-	for len(l.ready) > 0 && len(l.flights) < l.c.o.MaxInFlight {
-		l.publish(&l.ready[0])
+// leave takes the next frame that may leave. Called without mu.
+func (l *Lane) leave() (f outCalls, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.closed || len(l.flights) >= l.c.o.MaxInFlight:
+		return f, false
+	case len(l.ready) > 0:
+		f = l.ready[0]
 		l.ready[0] = outCalls{}
-		l.ready = l.ready[1:]
-	}
-	if len(l.ready) == 0 {
-		l.ready = nil
-		if l.open.count > 0 && len(l.flights) < l.c.o.MaxInFlight {
-			l.publish(&l.open)
+		if l.ready = l.ready[1:]; len(l.ready) == 0 {
+			l.ready = nil
 		}
-	}
-}
-
-// publish sends a frame, and leaves it empty.
-func (l *Lane) publish(f *outCalls) {
-	patchCount(f.buf, f.countAt, f.count)
-	if err := f.link.publish(f.subject, f.buf); err != nil {
-		l.fail(err, func(s *slot) bool { return s.frame == f.seq })
-	} else {
-		l.flights = append(l.flights, flight{f.seq, l.c.tick.Load()})
+	case l.open.count > 0:
+		f = l.open
+		l.open = outCalls{buf: l.spare}
+		l.spare = nil
+	default:
+		return f, false
 	}
 	l.queued -= f.size
-	f.count, f.size = 0, 0
-	f.buf = f.buf[:0]
-	if cap(f.buf) > keepBuffer {
-		f.buf = nil
+	// Before it is sent, since its answer may come before that has returned.
+	l.flights = append(l.flights, flight{f.seq, l.c.tick.Load()})
+	return f, true
+}
+
+// publish sends a frame. Called without mu: it may wait for the socket.
+func (l *Lane) publish(f outCalls) {
+	patchCount(f.buf, f.countAt, f.count)
+	err := f.link.publish(f.subject, f.buf)
+	l.mu.Lock()
+	if err != nil {
+		l.landed(f.seq)
+		l.fail(err, func(s *slot) bool { return s.frame == f.seq })
+	}
+	if cap(f.buf) <= keepBuffer {
+		l.spare = f.buf[:0]
+	}
+	l.mu.Unlock()
+	if err != nil {
+		l.c.wake()
 	}
 }
 
@@ -276,7 +296,6 @@ func (l *Lane) answer(batch []answer, later *Batch) {
 		l.landed(l.slots[n].frame)
 		batch[i].p = l.release(n)
 	}
-	// What waited leaves before the answers are worked on.
 	l.send()
 	l.mu.Unlock()
 	for i := range batch {

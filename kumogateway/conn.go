@@ -35,6 +35,7 @@ type conn struct {
 	spare      []byte     // the buffer that out was before
 	written    int        // bytes of out that are with the writer
 	counted    int        // bytes of answers that the gateway's sum has of this connection
+	uncounted  bool       // none any more: the connection has ended
 	writing    bool       // somebody writes
 	put        bool       // output waits for the rest of a frame of answers; see Flush
 	parsing    bool       // the reader is at work, and writes output before it waits

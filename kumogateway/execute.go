@@ -39,7 +39,9 @@ func (c *conn) execute(r *memcache.Request) bool {
 	case memcache.OpStats:
 		// What was asked before is counted.
 		c.await(func() bool { return c.head == c.tail || c.broken })
-		text, status := c.g.statistics(string(r.Args))
+		var text []byte
+		var status memcache.Status
+		c.aside(func() { text, status = c.g.statistics(string(r.Args)) })
 		c.answer(r, memcache.Reply{Status: status, Value: text})
 	case memcache.OpShutdown:
 		c.answer(r, memcache.Reply{Status: memcache.StatusShutdown})

@@ -70,7 +70,9 @@ func (c *conn) flushAll(r *memcache.Request) {
 	c.await(func() bool { return c.head == c.tail || c.broken })
 	result := make(chan memcache.Reply, 1)
 	c.g.router.flush(func(a memcache.Reply) { result <- a })
-	c.answer(r, <-result)
+	var a memcache.Reply
+	c.aside(func() { a = <-result })
+	c.answer(r, a)
 }
 
 // flushLater empties the store at a time in Unix seconds. There is one such

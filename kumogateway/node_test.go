@@ -40,10 +40,10 @@ type node struct {
 	meddle func(write bool, key string) *subjects.Status
 }
 
-func startNode(t testing.TB, name string, routes ...string) *node {
+func startNode(t testing.TB, hub *bus.Hub, name string, routes ...string) *node {
 	t.Helper()
 	b, err := bus.Open(bus.Options{
-		Name: name, Mesh: "test", Listen: "127.0.0.1:0", RouteListen: "127.0.0.1:0", Routes: routes, Log: testLog(t),
+		Name: name, Mesh: "test", Listen: "127.0.0.1:0", RouteListen: "127.0.0.1:0", Routes: routes, Hub: hub, Log: testLog(t),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -54,7 +54,14 @@ func startNode(t testing.TB, name string, routes ...string) *node {
 	id := func() uint64 { return uint64(testClusterID) }
 	for _, verb := range []string{subjects.VerbRead, subjects.VerbWrite} {
 		out := b.NewOutbox(id)
-		_, err := b.Handle(testCluster.Parts(name, verb), id, func(f *bus.Frame) { n.frame(f, out, verb) })
+		now := func(body []byte) ([]byte, bool) {
+			if verb == subjects.VerbWrite {
+				return nil, false
+			}
+			rep := n.serve(body, false)
+			return rep.Append(nil), rep.Status != 0
+		}
+		_, err := b.HandleNow(testCluster.Parts(name, verb), id, func(f *bus.Frame) { n.frame(f, out, verb) }, now)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -185,6 +192,12 @@ func (n *node) publish(t *ring.Table) {
 // startNodes makes a mesh of nodes that share the partitions.
 func startNodes(t testing.TB, count int) ([]*node, []string) {
 	t.Helper()
+	return startNodesOn(t, nil, count)
+}
+
+// startNodesOn starts nodes that share a process with whoever has the hub.
+func startNodesOn(t testing.TB, hub *bus.Hub, count int) ([]*node, []string) {
+	t.Helper()
 	var nodes []*node
 	var addrs []string
 	for i := range count {
@@ -192,7 +205,7 @@ func startNodes(t testing.TB, count int) ([]*node, []string) {
 		if i > 0 {
 			routes = []string{nodes[0].bus.RouteAddr()}
 		}
-		n := startNode(t, string(rune('a'+i))+"-node", routes...)
+		n := startNode(t, hub, string(rune('a'+i))+"-node", routes...)
 		nodes = append(nodes, n)
 		addrs = append(addrs, n.addr)
 	}

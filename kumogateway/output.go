@@ -28,6 +28,14 @@ func (c *conn) parsed() {
 	c.mu.Unlock()
 }
 
+// aside lets the reader wait for f. Whatever the reader waits for, it does so here,
+// in pause or in fill, so that answers which are there do not wait with it.
+func (c *conn) aside(f func()) {
+	c.parsed()
+	f()
+	c.parses()
+}
+
 // leave is flush with mu held. What has grown large leaves in any case.
 func (c *conn) leave() {
 	if c.parsing && len(c.out) < listOut {

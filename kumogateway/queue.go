@@ -95,7 +95,7 @@ const countStep = 16 << 10
 
 // count keeps the sum of all connections' answers.
 func (c *conn) count() {
-	if d := c.buffered() - c.counted; d > countStep || d < -countStep {
+	if d := c.buffered() - c.counted; !c.uncounted && (d > countStep || d < -countStep) {
 		c.g.answers.Add(int64(d))
 		c.counted += d
 	}
@@ -104,7 +104,7 @@ func (c *conn) count() {
 // uncount takes a connection that has ended out of the sum.
 func (c *conn) uncount() {
 	c.g.answers.Add(-int64(c.counted))
-	c.counted = 0
+	c.counted, c.uncounted = 0, true
 }
 
 // conflict tells whether an operation on the same key is outstanding, and one

@@ -27,8 +27,9 @@ func (s *serving) set(e replica.Serve) {
 		s.until.Store(e.Until) // a renewed lease, by far the most frequent
 		return
 	}
-	// Between the two stores a reader sees the old lease with the new epoch: it
-	// is of this process, too.
+	// A reader that loads until first may see the old lease with the new epoch, which
+	// is of this process, too; but never a new lease with an old epoch, in which it
+	// may have taken a value that has been replaced elsewhere.
 	s.now.Store(&e)
 	s.until.Store(e.Until)
 }
@@ -41,13 +42,14 @@ func (s *Server) readable(p ring.Partition, epoch ring.Epoch, key []byte, now in
 	if int(p) >= len(s.serving) {
 		return 0, subjects.StatusBad
 	}
+	until := s.serving[p].until.Load() // before now, which set stores first
 	at := s.serving[p].now.Load()
 	switch {
 	case at == nil:
 		return 0, subjects.StatusNotPrimary
 	case epoch > at.Epoch:
 		return 0, subjects.StatusRetry // the ring is on its way here
-	case now >= s.serving[p].until.Load():
+	case now >= until:
 		return 0, subjects.StatusRetry // a new lease is, or a new primary
 	}
 	if _, hidden := at.Hidden[string(key)]; hidden {

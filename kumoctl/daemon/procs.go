@@ -14,7 +14,9 @@ import (
 // processor's work that is a fifth of all processor time.
 //
 // A goroutine that waits for a page of a file which is mapped (bbolt's) holds its
-// processor up, unlike one in a system call. Daemons that do so keep two at least.
+// processor up, unlike one in a system call. A daemon that did so lately keeps two
+// at least. The first such wait after a while of none may hold all of it up: a disk
+// that hangs just then makes a server silent, which others notice.
 
 // procs decides for how many processors there is work.
 type procs struct {
