@@ -172,6 +172,10 @@ const (
 	// NodeRemoved tells a manager that it is one no more: RemovedRequest → AdminDone.
 	// It ends, and its folder is of no more use.
 	NodeRemoved = "removed"
+
+	// Of gateways.
+	NodeSlowLog = "slowlog" // SlowLogRequest (or empty) → SlowLog
+	NodeHotKeys = "hotkeys" // empty → HotKeys
 )
 
 // AdminRequest names the nodes that a command is about, by name, address or
