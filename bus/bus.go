@@ -58,6 +58,9 @@ type Bus struct {
 	frameLog   limiter
 	refused    atomic.Uint64
 	dropped    atomic.Uint64
+	sent       flow
+	received   flow
+	carried    carried
 
 	stateMu sync.Mutex // held while states are told, so that they hear in order
 

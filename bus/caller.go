@@ -64,6 +64,7 @@ type Caller struct {
 	main *link
 	zero time.Time     // deadlines are kept as nanoseconds since then
 	tick atomic.Uint32 // counts sweepPeriod while awake
+	now  atomic.Int64  // when a frame came last, or deadlines were looked at; since zero
 
 	lanes atomic.Pointer[[]*Lane] // the index is the lane's number; nil entries are forgotten
 	idle  atomic.Bool             // the sweeper waits for wake
@@ -284,6 +285,7 @@ func (c *Caller) receiver() func(*Frame) {
 
 // receive takes a frame of answers.
 func (c *Caller) receive(f *Frame, later *Batch) {
+	c.now.Store(int64(time.Since(c.zero)))
 	lanes := *c.lanes.Load()
 	var batch [64]answer
 	var lane *Lane
@@ -306,6 +308,11 @@ func (c *Caller) receive(f *Frame, later *Batch) {
 		n++
 	}
 }
+
+// Now is when the frame came whose answers are told by Done, or else, where no
+// frame came, when deadlines were looked at: a look at the clock for all of them.
+// It is of use within Done.
+func (c *Caller) Now() time.Time { return c.zero.Add(time.Duration(c.now.Load())) }
 
 // sweeper looks at deadlines while calls are pending, and rests otherwise.
 func (c *Caller) sweeper() {
@@ -349,6 +356,7 @@ func (c *Caller) sweeper() {
 func (c *Caller) sweep() (busy bool) {
 	tick := c.tick.Add(1)
 	now := int64(time.Since(c.zero))
+	c.now.Store(now)
 	for _, l := range *c.lanes.Load() {
 		if l != nil && l.sweep(tick, now) {
 			busy = true

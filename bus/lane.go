@@ -203,6 +203,9 @@ func (l *Lane) seal() {
 	l.open = outCalls{}
 }
 
+// Up tells whether there is a connection by which a call could leave.
+func (l *Lane) Up() bool { return l.route() != nil }
+
 // take finds a free slot.
 func (l *Lane) take() (n uint32, ok bool) {
 	if k := len(l.free); k > 0 {
@@ -259,6 +262,7 @@ func (l *Lane) leave() (f outCalls, ok bool) {
 // publish sends a frame. Called without mu: it may wait for the socket.
 func (l *Lane) publish(f outCalls) {
 	patchCount(f.buf, f.countAt, f.count)
+	l.c.b.sent.add(f.count, len(f.buf))
 	err := f.link.publish(f.subject, f.buf)
 	l.mu.Lock()
 	if err != nil {

@@ -134,5 +134,6 @@ func (l *link) close() {
 	if nc != nil {
 		nc.Close()
 		<-l.ncClosed
+		l.c.b.carried.leave(nc)
 	}
 }

@@ -210,6 +210,7 @@ func (b *Bus) frameHandler(clusterID func() uint64, h func(*Frame)) nats.MsgHand
 			return
 		}
 		lastReply = f.Reply
+		b.received.add(uint32(f.Len()), len(m.Data))
 		f.Subject = m.Subject
 		h(&f)
 	}

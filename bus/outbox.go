@@ -134,6 +134,7 @@ func (o *Outbox) frame(d destination) *outFrame {
 
 func (o *Outbox) send(f *outFrame) {
 	patchCount(f.buf, f.countAt, f.count)
+	o.b.sent.add(f.count, len(f.buf))
 	done, err := o.b.hand(f.subject, f.buf)
 	if !done {
 		err = o.b.Publish(f.subject, f.buf)

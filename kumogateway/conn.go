@@ -42,6 +42,7 @@ type conn struct {
 	broken     bool       // nothing can be written any more
 	writer     sync.WaitGroup
 	stats      counters
+	took       times
 
 	takenAt uint64    // stats.bytesWritten when the client took something last; see endStalled
 	tookAt  time.Time // when that was seen
@@ -62,6 +63,7 @@ type conn struct {
 	small   int    // reads since a large buffer was needed
 	limited bool   // there is a time until which the client may be silent
 	key     []byte
+	gap     int // operations to the next that hotKeys hears of
 
 	takeFunc func(fd uintptr) bool // see receive
 	taken    int
@@ -112,6 +114,7 @@ func newConn(g *Gateway, nc net.Conn) (*conn, error) {
 		// Or the first answer, if endStalled came while it is written, would be one
 		// that nobody has taken since ever.
 		tookAt: time.Now(),
+		gap:    hotGap(),
 	}
 	c.changed.L = &c.mu
 	c.tryFunc, c.takeFunc = c.tryOn, c.takeOn

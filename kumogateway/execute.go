@@ -87,6 +87,7 @@ func (c *conn) submit(r *memcache.Request) {
 	}
 	hash := xxhash.Sum64(key)
 	verb := verbOf(r)
+	c.sample(hash, key, verb != 0)
 	o := c.reserve(r, len(key)+len(r.Value)+opOverhead, true, hash, verb)
 	if o == nil {
 		return

@@ -26,7 +26,9 @@ type Gateway struct {
 	ownBus    bool
 	router    *router
 	beat      *heart
-	stat      *bus.Sub
+	asked     []*bus.Sub // operators' questions
+	slow      *slowLog
+	hot       *hotKeys
 	listeners []net.Listener
 	started   time.Time
 	buffers   sync.Pool  // of *readBuf
@@ -41,13 +43,14 @@ type Gateway struct {
 	rejected atomic.Uint64
 	tasks    sync.WaitGroup // accepting and connections
 
-	mu      sync.Mutex
-	closed  bool
-	ended   chan struct{} // closed when Close is done
-	conns   map[*conn]struct{}
-	past    counters // of connections that ended
-	delayed *time.Timer
-	load    loadCache
+	mu       sync.Mutex
+	closed   bool
+	ended    chan struct{} // closed when Close is done
+	conns    map[*conn]struct{}
+	past     counters // of connections that ended
+	pastTook times
+	delayed  *time.Timer
+	load     loadCache
 }
 
 type (
@@ -65,6 +68,7 @@ func Open(o Options) (_ *Gateway, err error) {
 	g := &Gateway{
 		o: o, lim: newLimits(&o), boot: newBootID(), started: time.Now(),
 		conns: make(map[*conn]struct{}), ended: make(chan struct{}),
+		slow: newSlowLog(o.SlowThreshold, o.SlowSize), hot: newHotKeys(time.Now()),
 	}
 	g.buffers.New = func() any { return new(readBuf) }
 	g.outs.New = func() any { return new(outBuf) }
@@ -98,7 +102,7 @@ func Open(o Options) (_ *Gateway, err error) {
 	if g.router, err = openRouter(&g.o, g.lim, g.bus, g.boot, g.underWay); err != nil {
 		return nil, err
 	}
-	if g.stat, err = g.bus.Subscribe(o.Cluster.NodeAdmin(g.Node(), subjects.NodeStat), g.answerStat); err != nil {
+	if err = g.answerOperators(); err != nil {
 		return nil, fmt.Errorf("open gateway: %w", err)
 	}
 	g.beat = startHeart(g)
@@ -106,6 +110,21 @@ func Open(o Options) (_ *Gateway, err error) {
 		g.tasks.Go(func() { g.accept(l) })
 	}
 	return g, nil
+}
+
+// answerOperators subscribes to the questions that kumoctl asks a node.
+func (g *Gateway) answerOperators() error {
+	for verb, answer := range map[string]func(*bus.Msg){
+		subjects.NodeStat: g.answerStat, subjects.NodeSlowLog: g.answerSlowLog,
+		subjects.NodeHotKeys: func(m *bus.Msg) { g.reply(m, g.hot.read(time.Now()), nil) },
+	} {
+		s, err := g.bus.Subscribe(g.o.Cluster.NodeAdmin(g.Node(), verb), answer)
+		if err != nil {
+			return err
+		}
+		g.asked = append(g.asked, s)
+	}
+	return nil
 }
 
 // payloadRoom is what a message may need beside the value.
@@ -198,6 +217,7 @@ func (g *Gateway) take(nc net.Conn) error {
 		g.mu.Lock()
 		delete(g.conns, c)
 		g.past.add(&c.stats)
+		g.pastTook.merge(&c.took)
 		g.mu.Unlock()
 	})
 	return nil
@@ -269,8 +289,8 @@ func (g *Gateway) release() {
 	if g.beat != nil {
 		g.beat.close()
 	}
-	if g.stat != nil {
-		g.stat.Close()
+	for _, s := range g.asked {
+		s.Close()
 	}
 	if g.router != nil {
 		g.router.close()

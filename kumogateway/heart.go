@@ -48,6 +48,7 @@ func (h *heart) run() {
 			s, _ := h.g.count()
 			load = subjects.Load{Get: s.get, Set: s.set, Delete: s.delete}
 			h.g.each((*conn).endStalled)
+			h.g.hot.turn(time.Now())
 		}
 		if n%trimEvery == 0 {
 			h.g.each((*conn).trim)
@@ -73,26 +74,36 @@ func (h *heart) close() {
 	<-h.done
 }
 
-// answerStat answers what the node counts, in kumostat's names.
-func (g *Gateway) answerStat(m *bus.Msg) {
+// answerStat answers what the node counts.
+func (g *Gateway) answerStat(m *bus.Msg) { g.reply(m, g.Status(), nil) }
+
+// Status is what the node counts, in kumostat's names.
+func (g *Gateway) Status() map[string]any {
 	s, open := g.count()
 	revision, waiting := g.router.state()
-	data, err := json.Marshal(map[string]any{
+	return map[string]any{
 		"pid": os.Getpid(), "uptime": int64(time.Since(g.started).Seconds()), "time": time.Now().Unix(),
 		"version": g.o.Version, "cmd_get": s.get, "cmd_set": s.set, "cmd_delete": s.delete,
 		"get_hits": s.getHits, "get_misses": s.getMisses, "curr_connections": open,
 		"timed_out": s.timedOut, "outcome_unknown": s.unsure,
 		"ring_revision": revision, "waiting_for_ring": waiting,
-		"bytes_read": s.bytesRead, "bytes_written": s.bytesWritten,
-	})
-	if err == nil {
-		data, err = json.Marshal(subjects.AdminReply{Data: data})
+		"bytes_read": s.bytesRead, "bytes_written": s.bytesWritten, "slow": g.slow.count(),
 	}
+}
+
+// reply answers an operator's question.
+func (g *Gateway) reply(m *bus.Msg, answer any, err error) {
+	rep := subjects.AdminReply{Error: subjects.ToWire(err)}
+	if err == nil {
+		rep.Data, err = json.Marshal(answer)
+		rep.Error = subjects.ToWire(err)
+	}
+	data, err := json.Marshal(rep)
 	if err == nil && m.Reply != "" {
 		err = g.bus.Publish(m.Reply, data)
 	}
 	if err != nil {
-		g.o.Log.Warn("answer to a question for statistics", "err", err)
+		g.o.Log.Warn("an operator's question was not answered", "subject", m.Subject, "err", err)
 	}
 }
 
@@ -110,7 +121,7 @@ func (g *Gateway) heartbeat(node string, stopping bool, load subjects.Load) subj
 	return subjects.Heartbeat{
 		Cluster: string(g.o.Cluster), ClusterID: ring.ClusterID(g.router.meshID.Load()),
 		Node: node, ID: ring.NodeID(g.boot), Boot: g.boot, Role: subjects.RoleGateway,
-		Version: g.o.Version, PID: os.Getpid(), Listen: g.Addrs(), Revision: revision,
+		Version: g.o.Version, PID: os.Getpid(), Listen: g.Addrs(), HTTP: g.o.HTTP, Revision: revision,
 		Stopping: stopping, Time: time.Now().UnixMilli(), Uptime: int64(time.Since(g.started).Seconds()),
 		Load: load,
 	}

@@ -31,6 +31,7 @@ type op struct {
 	hash  uint64           // of the key with its prefix
 	verb  subjects.Verb    // 0: a read
 	body  []byte           // the message of the last attempt; holds key and value
+	to    *route           // to whom the last attempt went; nil: there was none
 	nkey  int              // length of the key with its prefix
 	meta  *memcache.Meta   // where req.Meta points, if it does
 	size  int              // bytes, about, that the operation is counted with
@@ -187,14 +188,20 @@ func (o *op) again(lowest uint64) {
 
 // key returns the key without the gateway's prefix.
 func (o *op) key() []byte {
-	if !o.write() {
-		return o.body[len(o.body)-o.nkey+len(o.r.o.KeyPrefix):]
+	key := o.fullKey()
+	return key[min(len(key), len(o.r.o.KeyPrefix)):]
+}
+
+// fullKey returns the key as the servers have it; nil before the first message.
+func (o *op) fullKey() []byte {
+	if !o.write() || len(o.body) == 0 {
+		return o.body[len(o.body)-min(len(o.body), o.nkey):]
 	}
 	var m subjects.Write
 	if m.Decode(o.body) != nil {
 		return nil
 	}
-	return m.Key[len(o.r.o.KeyPrefix):]
+	return m.Key
 }
 
 // attempt is an operation in the hands of a lane. Who takes op out of it has

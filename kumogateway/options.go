@@ -18,6 +18,7 @@ type Options struct {
 	Listen   []string // host:port for memcached clients, port 0 takes a free one; or unix:PATH
 	Bus      *bus.Bus // a connection to use instead of making one; stays open
 	Hub      *bus.Hub // shared with servers in this process; nil: none
+	HTTP     string   // where an HTTP port is seen that somebody else serves, for heartbeats; "": none
 
 	SocketMode     fs.FileMode // of Unix sockets
 	AuthFile       string      // lines of user:password, one of which clients must know; "": everybody may come
@@ -37,6 +38,9 @@ type Options struct {
 	MaxBuffered    int // bytes of one connection's answers and, again, requests
 	MaxHeld        int // bytes of all requests that wait for answers and, again, of those that are being read
 	MaxAnswers     int // bytes of all answers that clients have not taken, about; beyond, each gets one at a time; beyond twice that, errors for what it asked before; beyond four times that, errors
+
+	SlowThreshold time.Duration // operations that take at least so long are kept for the slow log; 0: none
+	SlowSize      int           // how many of them
 
 	Log     *slog.Logger
 	Version string // of the product, for stats and heartbeats
@@ -58,6 +62,8 @@ func Defaults() Options {
 		MaxBuffered:    8 << 20,
 		MaxHeld:        512 << 20,
 		MaxAnswers:     256 << 20,
+		SlowThreshold:  100 * time.Millisecond,
+		SlowSize:       128,
 		Version:        "dev",
 	}
 }
@@ -84,6 +90,11 @@ func (o *Options) check() error {
 		return fmt.Errorf("item size %d: want 1 to %d bytes", o.MaxItemSize, subjects.MaxValue)
 	case o.OpTimeout <= 0 || o.StallTimeout <= 0 || o.MaxConnections < 1 || o.MaxOutstanding < 1 || o.MaxBuffered < 1 || o.MaxHeld < 1 || o.MaxAnswers < 1:
 		return errors.New("time-outs and limits must be positive")
+	case o.SlowThreshold < 0 || o.SlowSize < 0 || o.SlowSize > subjects.MaxSlowLog:
+		return fmt.Errorf("slow log: a threshold of %s for %d operations; want 0 or more, and at most %d", o.SlowThreshold, o.SlowSize, subjects.MaxSlowLog)
+	}
+	if o.SlowSize == 0 {
+		o.SlowThreshold = 0
 	}
 	for i := 0; i < len(o.KeyPrefix); i++ {
 		if c := o.KeyPrefix[i]; c <= ' ' || c == 0x7f {

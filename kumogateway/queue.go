@@ -133,7 +133,12 @@ func (c *conn) finish(o *op, a *memcache.Reply, b *bus.Batch) {
 		return
 	}
 	c.g.held.Add(-int64(o.size))
+	took := o.took()
+	if c.g.slow.slow(took) {
+		c.keepSlow(o, a, took)
+	}
 	c.mu.Lock()
+	c.took.add(o.write(), took)
 	c.marks[mark(o.hash)]--
 	if size := len(a.Value); size > c.guess {
 		c.guess = size

@@ -222,6 +222,7 @@ func (r *router) send(o *op, req *memcache.Request, key []byte) {
 		due = o.deadline
 	}
 	// Once try has the operation, somebody else may take it.
+	o.to = rt
 	try, body := o.try, o.body
 	try.where.Store(place(o.part, o.course.Epoch))
 	try.op.Store(o)

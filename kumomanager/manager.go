@@ -32,7 +32,6 @@ type Manager struct {
 	folder *folder
 	bus    *bus.Bus
 	seat   *seat
-	web    *web
 
 	stopping atomic.Bool
 	beaten   atomic.Int64 // Unix nanoseconds of the last heartbeat
@@ -73,7 +72,6 @@ func Open(o Options) (_ *Manager, err error) {
 	if err = m.serve(); err != nil {
 		return nil, err
 	}
-	m.web = openWeb(m)
 	m.wg.Go(m.beat)
 	return m, nil
 }
@@ -198,7 +196,6 @@ func (m *Manager) close() (err error) {
 	}
 	m.cancel()
 	m.wg.Wait()
-	m.web.close()
 	if m.seat != nil {
 		err = m.seat.close()
 	}
@@ -233,7 +230,7 @@ func (m *Manager) heartbeat() {
 	}
 	h := subjects.Heartbeat{
 		Cluster: string(m.o.Cluster), ClusterID: own.ClusterID, Node: m.name, ID: own.ID, Boot: m.boot, Role: subjects.RoleManager,
-		Version: m.o.Version, PID: os.Getpid(), Addr: m.o.Listen, HTTP: m.web.addr(),
+		Version: m.o.Version, PID: os.Getpid(), Addr: m.o.Listen, HTTP: m.o.HTTP,
 		Leader: m.seat.leads.Load(), Stopping: m.stopping.Load(), Joining: m.joining(),
 		Time: time.Now().UnixMilli(), Uptime: int64(time.Since(m.start).Seconds()),
 	}

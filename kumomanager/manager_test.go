@@ -286,18 +286,31 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
-func TestHTTP(t *testing.T) {
-	g := newGroup(t, 1, nil)
+// A manager is ready while there is a leader; each tells the leader's status.
+func TestUnready(t *testing.T) {
+	g := newGroup(t, 3, nil)
 	g.leader()
-	for path, want := range map[string]int{"/healthz": 200, "/statusz": 200, "/other": 404} {
-		r, err := http.Get("http://" + g.managers[0].web.addr() + path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.Body.Close()
-		if r.StatusCode != want {
-			t.Errorf("%s: %s", path, r.Status)
+	for _, m := range g.managers {
+		eventually(t, m.Name()+" is ready", func() bool { return m.Unready() == nil })
+		var st subjects.ClusterStatus
+		eventually(t, m.Name()+" knows the status", func() bool {
+			data, err := m.Status()
+			return err == nil && json.Unmarshal(data, &st) == nil
+		})
+		if st.Leader == "" || len(st.Voters) != 3 {
+			t.Errorf("%s: status %+v", m.Name(), st)
 		}
 	}
-	http.DefaultClient.CloseIdleConnections()
+	for _, m := range g.managers[1:] {
+		if err := m.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if m.Unready() == nil {
+			t.Errorf("%s is ready and closed", m.Name())
+		}
+	}
+	eventually(t, "one of three is not ready", func() bool { return g.managers[0].Unready() != nil })
+	if _, err := g.managers[0].Status(); err == nil {
+		t.Error("one of three knows the status")
+	}
 }

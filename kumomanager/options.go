@@ -13,7 +13,8 @@ import (
 	"github.com/etolabo/kumofs/subjects/ring"
 )
 
-// Ports: a manager's own, and what is added to it for routes and for HTTP.
+// Ports: a manager's own, and what is added to it for routes and, by whoever
+// opens it, for HTTP.
 const (
 	DefaultPort = 19700
 	RouteOffset = 90
@@ -57,9 +58,11 @@ type Options struct {
 	// take the disk and the processor from clients (docs/results/pauses.md), and
 	// gain little.
 	MaxMoves int
-	// RoutePort and HTTPPort; 0 is the port of Listen plus RouteOffset, HTTPOffset.
+	// RoutePort; 0 is the port of Listen plus RouteOffset.
 	RoutePort int
-	HTTPPort  int
+	// HTTP is where the manager's HTTP port is seen, which somebody else serves;
+	// empty: there is none.
+	HTTP string
 	// MaxPayload is the largest message of the mesh in bytes; 0 is the bus's default.
 	MaxPayload int32
 	Version    string
@@ -129,9 +132,6 @@ func (o Options) complete() (Options, error) {
 	n, _ := strconv.Atoi(port)
 	if o.RoutePort == 0 {
 		o.RoutePort = n + RouteOffset
-	}
-	if o.HTTPPort == 0 {
-		o.HTTPPort = n + HTTPOffset
 	}
 	return o, o.check()
 }

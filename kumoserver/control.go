@@ -60,7 +60,7 @@ func (s *Server) heartbeat() {
 	h := subjects.Heartbeat{
 		Cluster: string(s.o.Cluster), ClusterID: ring.ClusterID(s.cluster.Load()),
 		Node: s.name, ID: s.store.ID(), Boot: s.boot, Starts: s.starts, OSBoot: osBoot(), Role: subjects.RoleServer,
-		Version: s.o.Version, PID: os.Getpid(), Addr: s.o.Listen, Proof: s.proofAddr(), Zone: s.o.Zone,
+		Version: s.o.Version, PID: os.Getpid(), Addr: s.o.Listen, Proof: s.proofAddr(), HTTP: s.o.HTTP, Zone: s.o.Zone,
 		Stopping: s.stopping.Load(), Unclean: *s.gauges.unclean.Load(),
 		Time: time.Now().UnixMilli(), Uptime: int64(time.Since(s.start).Seconds()), Load: s.load(), Disk: s.disk(),
 		Moving: s.mover.moving(),

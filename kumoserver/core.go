@@ -39,6 +39,8 @@ type core struct {
 	spare      []work
 	now        int64
 	clock      int64
+	began      time.Time // the turn
+	timed      bool      // a write's commit was, in this turn
 
 	// Of the disk, in this turn.
 	room      store.Room
@@ -49,6 +51,7 @@ type core struct {
 // part is one partition here.
 type part struct {
 	id      ring.Partition
+	epoch   ring.Epoch // that the ring had it at
 	machine *replica.Replica
 	dirty   bool
 	logged  bool // its log grew in this turn
@@ -78,13 +81,15 @@ func (c *core) run(ctx context.Context) error {
 		if len(items) == 0 {
 			continue
 		}
-		c.now, c.clock = boottime(), time.Now().UnixMilli()
+		c.now, c.began, c.timed = boottime(), time.Now(), false
+		c.clock = c.began.UnixMilli()
 		c.admit()
 		for i := range items {
 			c.do(&items[i])
 		}
 		c.turn()
 		clear(items)
+		c.s.timed.turn.Observe(time.Since(c.began).Seconds())
 	}
 }
 
@@ -111,7 +116,7 @@ func (c *core) do(w *work) {
 	case w.expire != nil:
 		e := w.expire
 		if p := c.parts[e.partition]; p != nil && c.room != store.Dry {
-			c.step(p, &replica.Expire{ID: c.waiters.add(e.caller, 0), Key: e.key, Now: c.now, Clock: c.clock})
+			c.step(p, &replica.Expire{ID: c.waiters.add(waiter{caller: e.caller}), Key: e.key, Now: c.now, Clock: c.clock})
 		}
 	case w.confirm != nil:
 		for i := range w.confirm {
@@ -141,6 +146,8 @@ func (c *core) do(w *work) {
 			c.setClock(p)
 		}
 		c.endEarly()
+		c.s.earlyHeld.Store(int64(c.earlyBytes))
+		c.s.waiting.Store(int64(len(c.waiters.slots) - len(c.waiters.free)))
 	case w.call != nil:
 		w.call(c)
 	}
@@ -177,7 +184,7 @@ func (c *core) write(w *write) {
 		c.reply(who, &subjects.Reply{Status: status, Epoch: c.s.epoch(p.id)})
 		return
 	}
-	c.step(p, &replica.Propose{ID: c.waiters.add(who, fetched(&w.msg)), Write: &w.msg, Now: c.now, Clock: c.clock})
+	c.step(p, &replica.Propose{ID: c.waiters.add(waiter{caller: who, fetched: fetched(&w.msg), began: c.now}), Write: &w.msg, Now: c.now, Clock: c.clock})
 }
 
 // confirm gives an answer to a read once the replicas have confirmed it.
@@ -187,7 +194,7 @@ func (c *core) confirm(i *confirmItem) {
 		c.reply(i.caller, &subjects.Reply{Status: subjects.StatusNotPrimary})
 		return
 	}
-	c.step(p, &replica.Confirm{ID: c.waiters.add(i.caller, 0), Epoch: i.epoch, Reply: i.reply, Now: c.now})
+	c.step(p, &replica.Confirm{ID: c.waiters.add(waiter{caller: i.caller}), Epoch: i.epoch, Reply: i.reply, Now: c.now})
 }
 
 // part returns the partition's machine, which a message or the ring may bring
@@ -224,6 +231,12 @@ func (c *core) configure(t *ring.Table) {
 			continue
 		}
 		p := c.part(id)
+		if cfg.Epoch > p.epoch {
+			if p.epoch != 0 {
+				c.s.epochs.Add(1)
+			}
+			p.epoch = cfg.Epoch
+		}
 		c.step(p, replica.Configure{Config: *cfg, Now: c.now})
 	}
 	for id := range c.early {

@@ -33,6 +33,7 @@ type gauges struct {
 	load    atomic.Pointer[subjects.Load]
 	disk    atomic.Pointer[subjects.Disk]
 	unclean atomic.Pointer[ring.PartitionSet]
+	store   atomic.Pointer[store.Stats]
 	stuckAt atomic.Int64 // when a stall was last seen, on boottime's clock; 0: never
 }
 
@@ -54,6 +55,7 @@ func (s *Server) readGauges() {
 	unclean := s.doubtful()
 	s.gauges.unclean.Store(&unclean)
 	st := s.store.Stats()
+	s.gauges.store.Store(&st)
 	last, _ := s.store.ScrubState()
 	d := subjects.Disk{Full: s.store.Full(), Broken: s.store.Broken() != nil, Found: last.Damaged}
 	d.Damaged, _ = s.store.BadKeys(0)

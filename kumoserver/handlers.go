@@ -145,6 +145,7 @@ type reader struct {
 	whose []caller
 	leads []ring.Epoch // in which each read began
 	early []earlyRead
+	began time.Time
 	clock int64
 	bytes int // of values in its answers
 	// With Confirm, the answers that depend on a lease.
@@ -183,7 +184,8 @@ func (r *reader) onReads(f *bus.Frame) {
 
 func (r *reader) begin() {
 	r.reads, r.whose, r.leads = r.reads[:0], r.whose[:0], r.leads[:0]
-	r.clock, r.bytes = time.Now().UnixMilli(), 0
+	r.began, r.bytes = time.Now(), 0
+	r.clock = r.began.UnixMilli()
 }
 
 // add takes a read, unless it can be told now that it cannot be answered.
@@ -214,6 +216,7 @@ func (r *reader) finish() {
 	if err := r.out.Flush(); err != nil {
 		r.s.log.Debug("answers to reads were not sent", "err", err)
 	}
+	r.s.timed.read.Observe(time.Since(r.began).Seconds())
 	if len(r.confirms) > 0 {
 		r.s.inbox.push(work{confirm: r.confirms}, r.bytes+1)
 		r.confirms = nil

@@ -115,6 +115,13 @@ func (q *inbox) take(empty []work) []work {
 	return items
 }
 
+// size is what waits.
+func (q *inbox) size() (items, bytes int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.items), q.bytes
+}
+
 func (q *inbox) close() {
 	q.mu.Lock()
 	q.closed = true

@@ -2,6 +2,7 @@ package kumoserver
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/etolabo/kumofs/kumoserver/replica"
 	"github.com/etolabo/kumofs/subjects"
@@ -23,6 +24,10 @@ func (c *core) perform(p *part, e replica.Effect) {
 		if who, ok := c.waiters.take(e.ID); ok {
 			if e.Until != 0 && boottime() >= e.Until {
 				e.Reply = subjects.Reply{Status: subjects.StatusRetry, Epoch: e.Reply.Epoch}
+			}
+			if !c.timed && who.began != 0 && e.Reply.Status == subjects.StatusOK {
+				c.timed = true // one of each turn is enough, and costs the others nothing
+				c.s.timed.commit.Observe((time.Duration(c.now-who.began) + time.Since(c.began)).Seconds())
 			}
 			if who.fetched != 0 && e.Reply.Status == subjects.StatusOK {
 				e.Reply.Idle, e.Reply.Hit = c.s.recent.read(who.fetched, c.clock, true)
@@ -157,16 +162,17 @@ type waiters struct {
 type waiter struct {
 	caller
 	fetched uint64 // see the function
+	began   int64  // of a write, when it was proposed, on boottime's clock; 0: of something else
 }
 
-func (w *waiters) add(c caller, fetched uint64) uint64 {
+func (w *waiters) add(c waiter) uint64 {
 	if n := len(w.free); n > 0 {
 		i := w.free[n-1]
 		w.free = w.free[:n-1]
-		w.slots[i] = waiter{c, fetched}
+		w.slots[i] = c
 		return uint64(i)
 	}
-	w.slots = append(w.slots, waiter{c, fetched})
+	w.slots = append(w.slots, c)
 	return uint64(len(w.slots) - 1)
 }
 

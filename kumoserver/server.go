@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/etolabo/kumofs/bus"
@@ -57,6 +58,10 @@ type Server struct {
 
 	gets, sets, deletes        atomic.Uint64
 	refused                    atomic.Uint64 // messages of other epochs and processes
+	epochs                     atomic.Uint64 // changes of them, of partitions here
+	waiting, earlyHeld         atomic.Int64  // callers and bytes in the core loop, as of the last tick
+	timed                      *timed
+	metrics                    []prometheus.Collector
 	primaries, replicas, joins atomic.Int64
 	stopping                   atomic.Bool
 	beaten                     atomic.Int64 // Unix nanoseconds of the last heartbeat
@@ -78,7 +83,7 @@ func Open(o Options) (_ *Server, err error) {
 	}
 	s := &Server{
 		o: o, start: time.Now(), name: subjects.NodeName(o.Listen), recent: newRecent(time.Now().UnixMilli()),
-		frozen: newFrozen(), compares: newCompares(), inbox: newInbox(), asks: make(chan ring.Change, 2*ring.MaxPartitions),
+		timed: newTimed(), frozen: newFrozen(), compares: newCompares(), inbox: newInbox(), asks: make(chan ring.Change, 2*ring.MaxPartitions),
 	}
 	s.log = o.Log.With("node", s.name)
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
@@ -95,6 +100,7 @@ func Open(o Options) (_ *Server, err error) {
 		Dir: o.Dir, Sync: o.Sync, SyncEvery: o.SyncEvery, MemtableBytes: o.MemtableBytes, CacheBytes: o.CacheBytes,
 		RetainBytes: o.RetainBytes, Grant: time.Duration(o.Replica.Grant), OSBoot: osBoot(), Log: s.log,
 		ScrubRate: o.ScrubRate, ScrubEvery: o.ScrubEvery, OnDamage: s.onDamage,
+		Timed: store.Timed{Write: s.timed.write, Sync: s.timed.sync, Apply: s.timed.apply},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("-s: %w", err)
@@ -115,6 +121,7 @@ func Open(o Options) (_ *Server, err error) {
 	if err = s.openBus(); err != nil {
 		return nil, err
 	}
+	s.metrics = s.newMetrics()
 	if o.Witness != nil {
 		s.witness, err = o.Witness(Witness{
 			Bus: s.bus, Cluster: o.Cluster, Node: s.name, ID: s.store.ID(), Boot: s.boot,

@@ -8,7 +8,9 @@ import (
 	"github.com/etolabo/kumofs/subjects/ring"
 )
 
-// stat answers kumostat's fields, and some of our own.
+// Status is what stat tells: kumostat's fields, and some of our own.
+func (s *Server) Status() map[string]any { return s.stat() }
+
 func (s *Server) stat() map[string]any {
 	l := s.load()
 	st := s.store.Stats()

@@ -21,6 +21,8 @@ type Common struct {
 	Config  string // --config
 	Logging
 	PIDFile string // -d
+	HTTP    string // --http, as it was given
+	Pprof   bool   // --pprof
 }
 
 // Flags defines the options, and those of kumofs that every daemon accepts and
@@ -35,6 +37,8 @@ func (c *Common) Flags(fs *pflag.FlagSet) {
 	fs.StringVar(&c.Format, "log-format", c.Format, "of the log: text, json, or auto: text on a terminal and with -o, json otherwise")
 	fs.BoolVarP(&c.Verbose, "verbose", "v", false, "log debug messages too")
 	fs.StringVarP(&c.PIDFile, "pid-file", "d", "", "write the process's ID to this file")
+	fs.StringVar(&c.HTTP, "http", "", "[addr:]port for HTTP: /metrics, /healthz, /readyz, /statusz; none for none (default: none; of a manager, its port + 99)")
+	fs.BoolVar(&c.Pprof, "pprof", false, "show Go's profiles there, too, at /debug/pprof/")
 	Reloadable(fs, "verbose")
 	Ignore(fs, "clock-interval", "", "clocks need not agree")
 	Ignore(fs, "write-threads", "", "")
@@ -46,6 +50,11 @@ func (c *Common) Flags(fs *pflag.FlagSet) {
 func (c *Common) Check() error {
 	if err := subjects.Cluster(c.Cluster).Check(); err != nil {
 		return &UsageError{err}
+	}
+	if c.HTTP != "" && c.HTTP != NoHTTP {
+		if _, _, err := HTTPAddr(c.HTTP); err != nil {
+			return err
+		}
 	}
 	return c.Logging.Check()
 }

@@ -213,3 +213,20 @@ func ListenAddr(text string) (string, error) {
 	hp, err := HostPort(text, MemcachedPort)
 	return strings.TrimPrefix(hp, "*"), err
 }
+
+// NoHTTP is the value of --http for no port.
+const NoHTTP = "none"
+
+// HTTPAddr reads --http: [addr:]port.
+func HTTPAddr(text string) (host, port string, err error) {
+	port = text
+	if _, e := strconv.ParseUint(text, 10, 64); e != nil {
+		if host, port, err = net.SplitHostPort(text); err != nil {
+			return "", "", Usagef("--http %s: want [addr:]port, or %s", text, NoHTTP)
+		}
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return "", "", Usagef("--http %s: %q is no port", text, port)
+	}
+	return host, port, nil
+}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/etolabo/kumofs/bus"
 	"github.com/etolabo/kumofs/kumoctl/cli"
+	"github.com/etolabo/kumofs/kumoctl/web"
 )
 
 // options are what a daemon's command line sets.
@@ -25,9 +26,12 @@ type options interface {
 	// complete works out what follows from the options, and says what of them cannot
 	// work. It is called once.
 	complete() error
+	// place is where the HTTP port goes if the options do not say it.
+	place() place
 	// open opens the daemon as the completed options say. hub is shared with other
-	// daemons of the process; it may be nil.
-	open(*slog.Logger, *bus.Hub) (running, error)
+	// daemons of the process; it may be nil. http is where the HTTP port is seen,
+	// empty without one.
+	open(log *slog.Logger, hub *bus.Hub, http string) (running, error)
 }
 
 // running is an open daemon.
@@ -36,6 +40,8 @@ type running interface {
 	cli.Reporter
 	// reload takes over what may change from options of the same role.
 	reload(options)
+	// node is what the HTTP port shows.
+	node() web.Node
 }
 
 // newOptions are the daemons by role.
@@ -127,9 +133,16 @@ func Open(args []string, log *slog.Logger, hub *bus.Hub) (cli.Daemon, error) {
 
 // open opens a daemon, and says what helps when it cannot listen.
 func open(o options, log *slog.Logger, hub *bus.Hub) (running, error) {
-	d, err := o.open(log, hub)
+	p, err := openPort(o.common(), o.place(), log)
+	if err != nil {
+		return nil, err
+	}
+	d, err := o.open(log, hub, p.Addr())
 	if _, gateway := o.(*gatewayOptions); !gateway && errors.Is(err, syscall.EADDRNOTAVAIL) {
 		err = fmt.Errorf("%w (-l names an address of another machine; where its ports are forwarded to this one, --bind names the host to listen on)", err)
 	}
-	return d, err
+	if err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	return withPort(d, p)
 }

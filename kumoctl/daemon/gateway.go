@@ -13,6 +13,7 @@ import (
 
 	"github.com/etolabo/kumofs/bus"
 	"github.com/etolabo/kumofs/kumoctl/cli"
+	"github.com/etolabo/kumofs/kumoctl/web"
 	"github.com/etolabo/kumofs/kumogateway"
 	"github.com/etolabo/kumofs/subjects"
 )
@@ -127,7 +128,10 @@ func (o *gatewayOptions) complete() error {
 	return o.check(o.Common.Cluster)
 }
 
-func (o *gatewayOptions) open(log *slog.Logger, hub *bus.Hub) (running, error) {
+func (o *gatewayOptions) place() place { return place{} }
+
+func (o *gatewayOptions) open(log *slog.Logger, hub *bus.Hub, http string) (running, error) {
+	o.clientOptions.HTTP = http
 	g, err := o.openGateway(log, hub)
 	if err != nil {
 		return nil, err
@@ -142,6 +146,12 @@ type gateway struct{ *kumogateway.Gateway }
 func (gateway) Run(ctx context.Context) error {
 	<-ctx.Done()
 	return ctx.Err()
+}
+
+func (g gateway) node() web.Node {
+	return web.Node{
+		Role: "gateway", Metrics: g.Metrics(), Unready: g.Unready, Status: func() (any, error) { return g.Status(), nil },
+	}
 }
 
 func (g gateway) reload(now options) { g.SetLimits(now.(*gatewayOptions).limits()) }

@@ -1,12 +1,16 @@
 package daemon
 
 import (
+	"cmp"
 	"log/slog"
+	"net"
+	"strconv"
 
 	"github.com/spf13/pflag"
 
 	"github.com/etolabo/kumofs/bus"
 	"github.com/etolabo/kumofs/kumoctl/cli"
+	"github.com/etolabo/kumofs/kumoctl/web"
 	"github.com/etolabo/kumofs/kumomanager"
 	"github.com/etolabo/kumofs/kumoserver"
 	"github.com/etolabo/kumofs/subjects"
@@ -56,8 +60,14 @@ func (o *managerOptions) complete() error {
 	return nil
 }
 
-func (o *managerOptions) open(log *slog.Logger, _ *bus.Hub) (running, error) {
-	o.Options.Log = log
+func (o *managerOptions) place() place {
+	host, port, _ := net.SplitHostPort(o.Listen)
+	usual, _ := strconv.Atoi(port)
+	return place{cmp.Or(o.Bind, host), host, usual + kumomanager.HTTPOffset}
+}
+
+func (o *managerOptions) open(log *slog.Logger, _ *bus.Hub, http string) (running, error) {
+	o.Options.Log, o.Options.HTTP = log, http
 	m, err := kumomanager.Open(o.Options)
 	if err != nil {
 		return nil, err
@@ -67,6 +77,13 @@ func (o *managerOptions) open(log *slog.Logger, _ *bus.Hub) (running, error) {
 
 // manager is a kumomanager.Manager that runs.
 type manager struct{ *kumomanager.Manager }
+
+// node has room for more at /, such as a dashboard: Root.
+func (m manager) node() web.Node {
+	return web.Node{
+		Role: "manager", Metrics: m.Metrics(), Unready: m.Unready, Status: func() (any, error) { return m.Status() },
+	}
+}
 
 func (m manager) reload(now options) {
 	o := now.(*managerOptions)

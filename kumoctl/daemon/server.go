@@ -1,18 +1,22 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"slices"
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/pflag"
 
 	"github.com/etolabo/kumofs/bus"
 	"github.com/etolabo/kumofs/kumoctl/cli"
+	"github.com/etolabo/kumofs/kumoctl/web"
 	"github.com/etolabo/kumofs/kumogateway"
 	"github.com/etolabo/kumofs/kumomanager"
 	"github.com/etolabo/kumofs/kumoserver"
@@ -119,11 +123,17 @@ func (o *serverOptions) complete() error {
 	return o.clients.check(o.Common.Cluster)
 }
 
-func (o *serverOptions) open(log *slog.Logger, hub *bus.Hub) (running, error) {
+func (o *serverOptions) place() place {
+	host, _, _ := net.SplitHostPort(o.Listen)
+	return place{bind: cmp.Or(o.Bind, host), seen: host}
+}
+
+func (o *serverOptions) open(log *slog.Logger, hub *bus.Hub, http string) (running, error) {
 	if len(o.clients.Listen) > 0 && hub == nil {
 		hub = bus.NewHub()
 	}
 	o.Options.Log, o.Options.Hub = log, hub
+	o.Options.HTTP, o.clients.HTTP = http, http
 	s, err := kumoserver.Open(o.Options)
 	if err != nil {
 		return nil, err
@@ -185,13 +195,51 @@ func (s *server) Run(ctx context.Context) error {
 
 func (s *server) anew() error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.o.Log.Warn("the server begins anew without its damaged data file", "store", s.o.Dir)
-	next, err := kumoserver.Open(s.o)
-	if err == nil {
-		s.now = next
+	o := s.o
+	s.mu.Unlock()
+	o.Log.Warn("the server begins anew without its damaged data file", "store", o.Dir)
+	next, err := kumoserver.Open(o) // which may take long
+	if err != nil {
+		return err
 	}
-	return err
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.now = next
+	next.SetScrub(s.o.ScrubRate, s.o.ScrubEvery)
+	return nil
+}
+
+// node is what the HTTP port shows: of the server of now, and of the gateway.
+func (s *server) node() web.Node {
+	n := web.Node{
+		Role:    "server",
+		Metrics: []prometheus.Collector{ofNow{s}},
+		Unready: func() error { return s.get().Unready() },
+		Status:  func() (any, error) { return s.get().Status(), nil },
+	}
+	if g := s.gateway; g != nil {
+		n.Metrics = append(n.Metrics, g.Metrics()...)
+		n.Unready = func() error { return errors.Join(s.get().Unready(), g.Unready()) }
+		n.Status = func() (any, error) {
+			return map[string]any{"server": s.get().Status(), "gateway": g.Status()}, nil
+		}
+	}
+	return n
+}
+
+// ofNow are the metrics of the server of now; one that begins anew counts anew.
+type ofNow struct{ s *server }
+
+func (c ofNow) Describe(to chan<- *prometheus.Desc) {
+	for _, m := range c.s.get().Metrics() {
+		m.Describe(to)
+	}
+}
+
+func (c ofNow) Collect(to chan<- prometheus.Metric) {
+	for _, m := range c.s.get().Metrics() {
+		m.Collect(to)
+	}
 }
 
 // CanServe implements cli.Reporter.

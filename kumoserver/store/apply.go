@@ -159,11 +159,13 @@ func (a *applier) sweep(paced bool) error {
 	for len(snaps) > 0 {
 		began := time.Now()
 		rest, err := a.transact(snaps, need)
+		took := time.Since(began)
+		observe(a.s.opts.Timed.Apply, took)
 		if err != nil {
 			return fmt.Errorf("apply to %s: %w", dataName, err)
 		}
 		snaps = rest
-		if paced && len(snaps) > 0 && !pause(a.stop, a.rest(time.Since(began))) {
+		if paced && len(snaps) > 0 && !pause(a.stop, a.rest(took)) {
 			return ErrClosed
 		}
 	}

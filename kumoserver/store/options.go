@@ -74,11 +74,31 @@ type Options struct {
 	// on any goroutine. It must not block, nor call the store.
 	OnDamage func(Damage)
 
+	// Timed is told how long things took.
+	Timed Timed
+
 	Log *slog.Logger // nil: silent
 
 	disk    *disk // faults, in tests
 	batch   int   // calmBatch, in tests
 	compact compactOptions
+}
+
+// Timed takes how long each of these took, on any goroutine; nil ones nobody
+// wants to know.
+type Timed struct {
+	Write Observer // of the log's buffer to its file
+	Sync  Observer // of one file of the log
+	Apply Observer // of one transaction of bbolt
+}
+
+// Observer takes times, such as a histogram of Prometheus does.
+type Observer interface{ Observe(seconds float64) }
+
+func observe(o Observer, d time.Duration) {
+	if o != nil {
+		o.Observe(d.Seconds())
+	}
 }
 
 const (

@@ -17,6 +17,7 @@ type Stats struct {
 	Entries     int64 // entries that bbolt does not hold yet
 	Cached      int   // records that are kept because they are read often
 	CachedBytes int   // bytes that they take
+	CacheBound  int64 // that they may take
 	DataFile    int64 // bytes of the bbolt file
 	DataFree    int64 // of them, as of the last look some seconds ago
 	// Compactions of the bbolt file since the start, the bytes that they copied,
@@ -33,7 +34,7 @@ type Stats struct {
 
 // Stats returns how the store does now.
 func (s *Store) Stats() Stats {
-	st := Stats{Backlog: s.Backlog(), Bound: s.opts.MemtableBytes, Full: s.Full(), Unclean: len(s.Unclean())}
+	st := Stats{Backlog: s.Backlog(), Bound: s.opts.MemtableBytes, Full: s.Full(), Unclean: len(s.Unclean()), CacheBound: max(0, s.opts.CacheBytes)}
 	st.Cached, st.CachedBytes = s.cache.size()
 	for _, p := range s.snapshotParts() {
 		p.mu.RLock()

@@ -60,7 +60,13 @@ type stopwatch struct{ began atomic.Int64 }
 var watchZero = time.Now()
 
 func (s *stopwatch) start() { s.began.Store(int64(time.Since(watchZero)) + 1) }
-func (s *stopwatch) stop()  { s.began.Store(0) }
+
+// stop ends it and returns how long it took.
+func (s *stopwatch) stop() time.Duration {
+	took := s.since()
+	s.began.Store(0)
+	return took
+}
 
 func (s *stopwatch) since() time.Duration {
 	began := s.began.Load()
@@ -186,7 +192,7 @@ func (w *wal) flush() (end uint64, err error) {
 		return end, nil
 	}
 	w.writing.start()
-	defer w.writing.stop()
+	defer func() { observe(w.opts.Timed.Write, w.writing.stop()) }()
 	at, touched := 0, w.touched[:0]
 	for i := 0; i <= len(w.splits); i++ {
 		to := len(w.buf)
@@ -332,13 +338,13 @@ func (w *wal) syncOnce() error {
 		if err != nil {
 			break
 		}
-		began := time.Now()
 		w.syncing.start()
 		if e := w.opts.disk.datasync(g.file); e != nil {
 			err = &syncError{g.path, e}
 		}
-		w.syncing.stop()
-		w.stats.add(time.Since(began))
+		took := w.syncing.stop()
+		w.stats.add(took)
+		observe(w.opts.Timed.Sync, took)
 	}
 	w.mu.Lock()
 	if err == nil {

@@ -1,0 +1,122 @@
+package kumogateway
+
+import (
+	"encoding/json"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/etolabo/kumofs/bus"
+	"github.com/etolabo/kumofs/kumogateway/memcache"
+	"github.com/etolabo/kumofs/subjects"
+)
+
+// slowLog keeps the last operations that took long. Others do not touch it.
+type slowLog struct {
+	threshold time.Duration // 0: none is kept
+
+	mu    sync.Mutex
+	ops   []subjects.SlowOp // a ring, once it is full
+	room  int
+	total uint64
+}
+
+func newSlowLog(threshold time.Duration, room int) *slowLog {
+	return &slowLog{threshold: threshold, room: room}
+}
+
+// slow tells whether an operation that took so long is to be kept.
+func (l *slowLog) slow(took time.Duration) bool { return l.threshold > 0 && took >= l.threshold }
+
+func (l *slowLog) add(o subjects.SlowOp) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.ops) < l.room {
+		l.ops = append(l.ops, o)
+	} else {
+		l.ops[l.total%uint64(l.room)] = o
+	}
+	l.total++
+}
+
+// read tells what is kept, the newest first, and forgets it if reset.
+func (l *slowLog) read(reset bool) subjects.SlowLog {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	out := subjects.SlowLog{Threshold: int64(l.threshold), Room: l.room, Total: l.total, Operations: []subjects.SlowOp{}}
+	for i := range len(l.ops) {
+		out.Operations = append(out.Operations, l.ops[(l.total-1-uint64(i))%uint64(l.room)])
+	}
+	if reset {
+		l.ops, l.total = nil, 0
+	}
+	return out
+}
+
+func (l *slowLog) count() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.total
+}
+
+// words are memcached's for operations on keys.
+var words = [...]string{
+	memcache.OpGet: "get", memcache.OpGetAndTouch: "gat", memcache.OpSet: "set", memcache.OpAdd: "add",
+	memcache.OpReplace: "replace", memcache.OpAppend: "append", memcache.OpPrepend: "prepend", memcache.OpCAS: "cas",
+	memcache.OpDelete: "delete", memcache.OpIncr: "incr", memcache.OpDecr: "decr", memcache.OpTouch: "touch",
+	memcache.OpFetch: "mg", memcache.OpDebug: "me", memcache.OpFlushAll: "flush_all",
+}
+
+// took is how long an operation took until its answer came.
+func (o *op) took() time.Duration {
+	now := o.r.caller.Now() // of the frame with the answer: one look at the clock for all of it
+	if o.course.Attempts != 1 {
+		now = time.Now() // it may have waited where no frames come
+	}
+	return max(0, now.Sub(o.deadline)+o.r.o.OpTimeout)
+}
+
+// keepSlow notes an operation that took long. It has its key until it is used
+// again.
+func (c *conn) keepSlow(o *op, a *memcache.Reply, took time.Duration) {
+	key := o.fullKey()
+	s := subjects.SlowOp{
+		Time: time.Now().UnixMilli(), Verb: words[o.req.Op], Key: subjects.ShowKey(key, subjects.MaxSlowKey), KeyBytes: len(key),
+		Size: len(a.Value), Duration: int64(took), Retries: max(0, int(o.course.Attempts)-1), Outcome: outcomeOf(a),
+	}
+	if o.stores() {
+		s.Size = max(0, o.size-opOverhead-len(key))
+	}
+	if o.to != nil {
+		s.Server = o.to.node.Name
+	}
+	c.g.slow.add(s)
+}
+
+// stores tells whether the request came with a value.
+func (o *op) stores() bool {
+	switch o.req.Op {
+	case memcache.OpSet, memcache.OpAdd, memcache.OpReplace, memcache.OpAppend, memcache.OpPrepend, memcache.OpCAS:
+		return true
+	}
+	return false
+}
+
+func outcomeOf(a *memcache.Reply) string {
+	if a.Status == memcache.StatusOK {
+		return "OK"
+	}
+	return a.Status.String()
+}
+
+// answerSlowLog answers kumoctl slowlog.
+func (g *Gateway) answerSlowLog(m *bus.Msg) {
+	var req subjects.SlowLogRequest
+	if len(m.Data) > 0 {
+		if err := json.Unmarshal(m.Data, &req); err != nil {
+			g.reply(m, nil, fmt.Errorf("%w: %w", subjects.ErrBadRequest, err))
+			return
+		}
+	}
+	g.reply(m, g.slow.read(req.Reset), nil)
+}
