@@ -1,8 +1,8 @@
 package kumomanager
 
 import (
+	"encoding/json"
 	"errors"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"

@@ -22,6 +22,9 @@ func TestWrongUsage(t *testing.T) {
 		"server -l localhost -m localhost -s d --sync sometimes", "server -l localhost -m localhost -s d --memory 8",
 		"server -l localhost -m localhost -s d --max-item-size 99999999", "server -l localhost -m localhost -s d --lease 0.01",
 		"gateway", "gateway --nonsense", "gateway -Z", "gateway word", "gateway -m localhost -t x:y", "gateway -m localhost -t 99999",
+		"gateway -m localhost --slowlog-size 5000", "gateway -m localhost --slowlog-threshold -1",
+		"gateway -m localhost --http word", "gateway -m localhost --http a:b:c", "gateway -m localhost --http 70000", "gateway -m localhost --pprof",
+		"manager -l localhost --http none --pprof", "manager -l localhost --http a:b", "server -l localhost -m localhost -s d --http x:y",
 		"gateway -m localhost --max-item-size 0", "gateway -m localhost --key-prefix a\tb", "gateway -m localhost --op-timeout -1",
 	} {
 		words := strings.Split(line, " ")

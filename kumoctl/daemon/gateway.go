@@ -36,6 +36,8 @@ func (o *clientOptions) flags(fs *pflag.FlagSet, unset string) {
 	fs.BoolVar(&o.EnableFlushAll, "enable-flush-all", false, "let clients empty the whole store")
 	fs.IntVar(&o.MaxConnections, "max-connections", o.MaxConnections, "further clients are told so and closed")
 	cli.SecondsVarP(fs, &o.OpTimeout, "op-timeout", "", "how long an operation is repeated before it fails")
+	cli.SecondsVarP(fs, &o.SlowThreshold, "slowlog-threshold", "", "operations that take as long are kept for kumoctl slowlog; 0: none")
+	fs.IntVar(&o.SlowSize, "slowlog-size", o.SlowSize, "how many of these are kept, the last ones")
 	cli.SecondsVarP(fs, &o.IdleTimeout, "idle-timeout", "", "close clients that are silent for so long; 0: never")
 	cli.Reloadable(fs, "max-connections", "op-timeout", "idle-timeout", "enable-flush-all")
 }

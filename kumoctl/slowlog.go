@@ -1,0 +1,71 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/etolabo/kumofs/kumoctl/admin"
+	"github.com/etolabo/kumofs/subjects"
+)
+
+// gatewayLog is the slow log of one gateway.
+type gatewayLog struct {
+	Gateway string `json:"gateway"`
+	subjects.SlowLog
+}
+
+func newSlowLog(g *global) *cobra.Command {
+	reset := false
+	cmd := &cobra.Command{
+		Use: "slowlog [GATEWAY]", Args: cobra.MaximumNArgs(1),
+		Short: "Show the last operations that took long, of a gateway or of all",
+		Long: `Show the last operations that took long, of a gateway or of all, the newest
+first. What is long says --slowlog-threshold of the gateway (100 ms), and how
+many it keeps --slowlog-size. The server is the one that was asked last.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			name := ""
+			if len(args) > 0 {
+				name = args[0]
+			}
+			return g.with(cmd.Context(), func(ctx context.Context, c *admin.Client) error {
+				answers, err := askGateways[subjects.SlowLog](ctx, c, name, subjects.NodeSlowLog, subjects.SlowLogRequest{Reset: reset})
+				logs := make([]gatewayLog, 0, len(answers))
+				for _, a := range answers {
+					logs = append(logs, gatewayLog{a.Gateway, a.Answer})
+				}
+				return errors.Join(g.print(cmd, logs, func(w io.Writer) error { return printSlowLog(w, logs) }), err)
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&reset, "reset", false, "forget what is shown")
+	return cmd
+}
+
+func printSlowLog(w io.Writer, logs []gatewayLog) error {
+	type line struct {
+		gateway string
+		subjects.SlowOp
+	}
+	var lines []line
+	for _, l := range logs {
+		for _, o := range l.Operations {
+			lines = append(lines, line{l.Gateway, o})
+		}
+	}
+	slices.SortStableFunc(lines, func(a, b line) int { return cmp.Compare(b.Time, a.Time) })
+	t := columns(w)
+	fmt.Fprintln(t, "WHEN\tGATEWAY\tVERB\tKEY\tSIZE\tTOOK\tRETRIES\tSERVER\tOUTCOME")
+	for _, l := range lines {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n",
+			time.UnixMilli(l.Time).Format("2006-01-02 15:04:05.000"), l.gateway, l.Verb, cmp.Or(l.Key, "-"), size(uint64(l.Size)),
+			time.Duration(l.Duration).Round(10*time.Microsecond), l.Retries, cmp.Or(l.Server, "-"), l.Outcome)
+	}
+	return t.Flush()
+}
