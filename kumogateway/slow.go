@@ -5,20 +5,36 @@ import (
 	"fmt"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/etolabo/kumofs/bus"
 	"github.com/etolabo/kumofs/kumogateway/memcache"
 	"github.com/etolabo/kumofs/subjects"
 )
 
-// slowLog keeps the last operations that took long. Others do not touch it.
+// slowLog keeps the last operations that took long. Others do not touch it. A
+// gateway that is so busy that all take long must not become slower by it: an
+// operation is copied into the ring, and made readable when it is read.
 type slowLog struct {
 	threshold time.Duration // 0: none is kept
 
 	mu    sync.Mutex
-	ops   []subjects.SlowOp // a ring, once it is full
+	ops   []slowOp // a ring, once it is full
 	room  int
 	total uint64
+}
+
+// slowOp is a subjects.SlowOp before it is readable.
+type slowOp struct {
+	at      time.Time
+	took    time.Duration
+	server  string
+	size    int
+	retries int
+	nkey    int
+	key     [subjects.MaxSlowKey + utf8.UTFMax]byte // and what tells that it was longer
+	op      memcache.Op
+	status  memcache.Status
 }
 
 func newSlowLog(threshold time.Duration, room int) *slowLog {
@@ -28,13 +44,13 @@ func newSlowLog(threshold time.Duration, room int) *slowLog {
 // slow tells whether an operation that took so long is to be kept.
 func (l *slowLog) slow(took time.Duration) bool { return l.threshold > 0 && took >= l.threshold }
 
-func (l *slowLog) add(o subjects.SlowOp) {
+func (l *slowLog) add(o *slowOp) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.ops) < l.room {
-		l.ops = append(l.ops, o)
+		l.ops = append(l.ops, *o)
 	} else {
-		l.ops[l.total%uint64(l.room)] = o
+		l.ops[l.total%uint64(l.room)] = *o
 	}
 	l.total++
 }
@@ -45,10 +61,21 @@ func (l *slowLog) read(reset bool) subjects.SlowLog {
 	defer l.mu.Unlock()
 	out := subjects.SlowLog{Threshold: int64(l.threshold), Room: l.room, Total: l.total, Operations: []subjects.SlowOp{}}
 	for i := range len(l.ops) {
-		out.Operations = append(out.Operations, l.ops[(l.total-1-uint64(i))%uint64(l.room)])
+		out.Operations = append(out.Operations, l.ops[(l.total-1-uint64(i))%uint64(l.room)].readable())
 	}
 	if reset {
 		l.ops, l.total = nil, 0
+	}
+	return out
+}
+
+func (o *slowOp) readable() subjects.SlowOp {
+	out := subjects.SlowOp{
+		Time: o.at.UnixMilli(), Verb: words[o.op], Key: subjects.ShowKey(o.key[:min(o.nkey, len(o.key))], subjects.MaxSlowKey), KeyBytes: o.nkey,
+		Size: o.size, Duration: int64(o.took), Retries: o.retries, Server: o.server, Outcome: "OK",
+	}
+	if o.status != memcache.StatusOK {
+		out.Outcome = o.status.String()
 	}
 	return out
 }
@@ -80,17 +107,18 @@ func (o *op) took() time.Duration {
 // again.
 func (c *conn) keepSlow(o *op, a *memcache.Reply, took time.Duration) {
 	key := o.fullKey()
-	s := subjects.SlowOp{
-		Time: time.Now().UnixMilli(), Verb: words[o.req.Op], Key: subjects.ShowKey(key, subjects.MaxSlowKey), KeyBytes: len(key),
-		Size: len(a.Value), Duration: int64(took), Retries: max(0, int(o.course.Attempts)-1), Outcome: outcomeOf(a),
+	s := slowOp{
+		at: time.Now(), took: took, op: o.req.Op, status: a.Status,
+		size: len(a.Value), nkey: len(key), retries: max(0, int(o.course.Attempts)-1),
 	}
+	copy(s.key[:], key)
 	if o.stores() {
-		s.Size = max(0, o.size-opOverhead-len(key))
+		s.size = max(0, o.size-opOverhead-len(key))
 	}
 	if o.to != nil {
-		s.Server = o.to.node.Name
+		s.server = o.to.node.Name
 	}
-	c.g.slow.add(s)
+	c.g.slow.add(&s)
 }
 
 // stores tells whether the request came with a value.
@@ -100,13 +128,6 @@ func (o *op) stores() bool {
 		return true
 	}
 	return false
-}
-
-func outcomeOf(a *memcache.Reply) string {
-	if a.Status == memcache.StatusOK {
-		return "OK"
-	}
-	return a.Status.String()
 }
 
 // answerSlowLog answers kumoctl slowlog.
