@@ -34,3 +34,15 @@ func BenchmarkSum(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(all)), "ns/connection")
 }
+
+// What a scrape asks of ten thousand connections.
+func BenchmarkScrape(b *testing.B) {
+	g := &Gateway{conns: map[*conn]struct{}{}}
+	for range 10_000 {
+		g.conns[new(conn)] = struct{}{}
+	}
+	for b.Loop() {
+		g.count()
+		g.tookAll()
+	}
+}

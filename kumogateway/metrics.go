@@ -67,14 +67,7 @@ func (g *Gateway) view() *view {
 	v := &view{g: g}
 	v.counters, v.open = g.count()
 	v.revision, v.waiting = g.router.state()
-	g.mu.Lock()
-	v.times = g.pastTook
-	for c := range g.conns {
-		c.mu.Lock()
-		v.times.merge(&c.took)
-		c.mu.Unlock()
-	}
-	g.mu.Unlock()
+	v.times = g.tookAll()
 	if rs := g.router.routes.Load(); rs != nil {
 		for i := range rs.parts {
 			if rs.parts[i].read == nil {
@@ -83,6 +76,19 @@ func (g *Gateway) view() *view {
 		}
 	}
 	return v
+}
+
+// tookAll sums the times of all connections, those that ended among them.
+func (g *Gateway) tookAll() times {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	sum := g.pastTook
+	for c := range g.conns {
+		c.mu.Lock()
+		sum.merge(&c.took)
+		c.mu.Unlock()
+	}
+	return sum
 }
 
 // Metrics are what Prometheus is told, described in docs/metrics.md.
@@ -160,12 +166,12 @@ func clients(s *metrics.Set[view]) {
 	counter("kumofs_gateway_connections_rejected_total", "Clients that were turned away, since there were --max-connections.", func(v *view) uint64 { return v.g.rejected.Load() })
 	counter("kumofs_gateway_connections_idle_closed_total", "Clients that were closed because of --idle-timeout.", func(v *view) uint64 { return v.counters.idleKicks })
 	gauge("kumofs_gateway_connections", "Clients that are connected.", func(v *view) int64 { return int64(v.open) })
-	gauge("kumofs_gateway_connections_bound", "How many may be: --max-connections.", func(v *view) int64 { return int64(v.g.o.MaxConnections) })
+	gauge("kumofs_gateway_connections_bound", "Clients that may be connected at a time: --max-connections.", func(v *view) int64 { return int64(v.g.o.MaxConnections) })
 	counter("kumofs_gateway_client_read_bytes_total", "Bytes that clients sent.", func(v *view) uint64 { return v.counters.bytesRead })
 	counter("kumofs_gateway_client_written_bytes_total", "Bytes that clients were sent.", func(v *view) uint64 { return v.counters.bytesWritten })
 	gauge("kumofs_gateway_request_held_bytes", "Bytes, about, of requests that wait for their answer.", func(v *view) int64 { return v.g.held.Load() })
 	gauge("kumofs_gateway_request_reading_bytes", "Bytes of buffers for large requests that have half come.", func(v *view) int64 { return v.g.reading.Load() })
-	gauge("kumofs_gateway_request_bound_bytes", "What each of the two before may be; beyond it requests are refused.", func(v *view) int64 { return int64(v.g.o.MaxHeld) })
+	gauge("kumofs_gateway_request_bound_bytes", "Bound of request_held_bytes and of request_reading_bytes; beyond it requests are refused.", func(v *view) int64 { return int64(v.g.o.MaxHeld) })
 	gauge("kumofs_gateway_answer_held_bytes", "Bytes, about, of answers that clients have not taken.", func(v *view) int64 { return v.g.answers.Load() })
-	gauge("kumofs_gateway_answer_bound_bytes", "Beyond so many each connection gets one answer at a time.", func(v *view) int64 { return int64(v.g.o.MaxAnswers) })
+	gauge("kumofs_gateway_answer_bound_bytes", "Bound of answer_held_bytes; beyond it each connection gets one answer at a time.", func(v *view) int64 { return int64(v.g.o.MaxAnswers) })
 }

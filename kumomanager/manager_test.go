@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/etolabo/kumofs/bus"
 	"github.com/etolabo/kumofs/subjects"
 	"github.com/etolabo/kumofs/subjects/ring"
@@ -301,6 +303,21 @@ func TestUnready(t *testing.T) {
 			t.Errorf("%s: status %+v", m.Name(), st)
 		}
 	}
+	leaders := 0
+	eventually(t, "one of them tells of the cluster", func() bool {
+		leaders = 0
+		for _, m := range g.managers {
+			if told(t, m)["kumofs_cluster_partitions"] {
+				leaders++
+			}
+		}
+		return leaders == 1
+	})
+	for _, m := range g.managers {
+		if names := told(t, m); !names["kumofs_manager_leads"] || !names["kumofs_bus_routes"] {
+			t.Errorf("%s tells only %v", m.Name(), names)
+		}
+	}
 	for _, m := range g.managers[1:] {
 		if err := m.Close(); err != nil {
 			t.Fatal(err)
@@ -313,4 +330,24 @@ func TestUnready(t *testing.T) {
 	if _, err := g.managers[0].Status(); err == nil {
 		t.Error("one of three knows the status")
 	}
+}
+
+// told are the names of what a manager tells Prometheus.
+func told(t *testing.T, m *Manager) map[string]bool {
+	t.Helper()
+	reg := prometheus.NewPedanticRegistry()
+	for _, c := range m.Metrics() {
+		if err := reg.Register(c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]bool{}
+	for _, f := range list {
+		names[f.GetName()] = true
+	}
+	return names
 }

@@ -79,7 +79,7 @@ func ofManager(m *Manager) prometheus.Collector {
 	gauge("kumofs_manager_applied_index", "Index up to which the managers' log was carried out here.", func(v *view) float64 { return float64(v.applied) })
 	gauge("kumofs_manager_ring_revision", "Revision of the partition table that this manager has; 0 for none.", func(v *view) float64 { return float64(v.revision) })
 	gauge("kumofs_manager_inbox_items", "Heartbeats and questions that wait for this manager.", func(v *view) float64 { return float64(v.inbox) })
-	gauge("kumofs_manager_inbox_bound_items", "How many may wait; more wait in their subscriptions.", func(*view) float64 { return inboxSize })
+	gauge("kumofs_manager_inbox_bound_items", "Bound of inbox_items; what comes beyond it waits in its subscription.", func(*view) float64 { return inboxSize })
 	gauge("kumofs_manager_folder_bytes", "Bytes of the managers' log and its snapshots.", func(v *view) float64 { return float64(v.logBytes) })
 	const name, help = "kumofs_manager_log_requests_total", "Requests of the managers' log, by what became of them."
 	for result, of := range map[string]func(*view) uint64{
@@ -98,7 +98,7 @@ func ofCluster(m *Manager) prometheus.Collector {
 	n := func(name, help string, of func(*subjects.ClusterStatus) int, labels ...string) {
 		s.Gauge(name, help, func(st *subjects.ClusterStatus) float64 { return float64(of(st)) }, labels...)
 	}
-	const parts, partsHelp = "kumofs_cluster_partitions", "Partitions by how they are: full or degraded, or down without a live primary; lone, stuck and possible_loss ones are among these."
+	const parts, partsHelp = "kumofs_cluster_partitions", "Partitions that are full, degraded, or down without a live primary; lone, stuck (64 are counted at most) and possible_loss ones are among these."
 	n(parts, partsHelp, func(st *subjects.ClusterStatus) int { return st.Partitions.Full }, "state", "full")
 	n(parts, partsHelp, func(st *subjects.ClusterStatus) int { return st.Partitions.Degraded }, "state", "degraded")
 	n(parts, partsHelp, func(st *subjects.ClusterStatus) int { return st.Partitions.Down }, "state", "down")

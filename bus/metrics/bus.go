@@ -22,13 +22,13 @@ func OfBus(b *bus.Bus, role string) *Set[bus.Traffic] {
 		labels := with("direction", d.label)
 		s.Counter("kumofs_bus_frames_total", "Frames of the data plane, within the process too.",
 			n(func(t *bus.Traffic) uint64 { return d.of(t).Frames }), labels...)
-		s.Counter("kumofs_bus_frame_items_total", "Operations, answers and messages in these frames.",
+		s.Counter("kumofs_bus_frame_items_total", "Operations, answers and messages that frames of the data plane carried.",
 			n(func(t *bus.Traffic) uint64 { return d.of(t).Items }), labels...)
-		s.Counter("kumofs_bus_frame_bytes_total", "Bytes of these frames.",
+		s.Counter("kumofs_bus_frame_bytes_total", "Bytes of frames of the data plane.",
 			n(func(t *bus.Traffic) uint64 { return d.of(t).Bytes }), labels...)
 		s.Counter("kumofs_bus_messages_total", "NATS messages of this process's connections: frames to others, and the control plane.",
 			n(func(t *bus.Traffic) uint64 { return d.of(t).Messages }), labels...)
-		s.Counter("kumofs_bus_message_bytes_total", "Bytes of these messages.",
+		s.Counter("kumofs_bus_message_bytes_total", "Bytes of NATS messages of this process's connections.",
 			n(func(t *bus.Traffic) uint64 { return d.of(t).MessageBytes }), labels...)
 	}
 	s.Counter("kumofs_bus_frames_refused_total", "Frames that were malformed, of another version or of another cluster.",
@@ -51,7 +51,7 @@ func OfBus(b *bus.Bus, role string) *Set[bus.Traffic] {
 		func(t *bus.Traffic) float64 { return float64(t.Pending) }, with()...)
 	s.Gauge("kumofs_bus_lane_queued_bytes", "Bytes of calls that wait in lanes for their turn.",
 		func(t *bus.Traffic) float64 { return float64(t.Queued) }, with()...)
-	s.Gauge("kumofs_bus_lane_queued_most_bytes", "Of these, those of the fullest lane.",
+	s.Gauge("kumofs_bus_lane_queued_most_bytes", "Bytes of calls that wait in the fullest lane.",
 		func(t *bus.Traffic) float64 { return float64(t.QueuedMost) }, with()...)
 	s.Gauge("kumofs_bus_lane_bound_bytes", "Bytes that may wait in a lane; further calls wait with their connections.",
 		func(t *bus.Traffic) float64 { return float64(t.LaneBound) }, with()...)

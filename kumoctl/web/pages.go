@@ -17,12 +17,15 @@ import (
 
 // pages are what a port shows of one daemon.
 type pages struct {
-	node Node
-	log  *slog.Logger
-	mux  *http.ServeMux
+	node  Node
+	mux   *http.ServeMux
+	asked chan struct{} // a place for each question for the status
 }
 
-var errStarting = errors.New("starting")
+var (
+	errStarting = errors.New("starting")
+	errBusy     = errors.New("others ask for the status, and wait for it")
+)
 
 // serve answers a request, whatever the daemon does.
 func (p *Port) serve(w http.ResponseWriter, r *http.Request) {
@@ -53,7 +56,7 @@ func newPages(n Node, o Options) (*pages, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &pages{node: n, log: o.Log, mux: http.NewServeMux()}
+	p := &pages{node: n, mux: http.NewServeMux(), asked: make(chan struct{}, maxQuestions)}
 	p.mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{
 		ErrorLog:      slog.NewLogLogger(o.Log.Handler(), slog.LevelWarn),
 		ErrorHandling: promhttp.ContinueOnError, MaxRequestsInFlight: maxScrapes, Timeout: writeTimeout,
@@ -113,6 +116,13 @@ func (p *pages) ready(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (p *pages) status(w http.ResponseWriter, _ *http.Request) {
+	select {
+	case p.asked <- struct{}{}:
+		defer func() { <-p.asked }()
+	default:
+		refuse(w, errBusy)
+		return
+	}
 	var data []byte
 	status, err := p.node.Status()
 	if err == nil {

@@ -25,11 +25,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// The bounds of a port. Further connections are closed, further scrapes told to
-// come again (503), and an answer that its client does not take is cut off.
+// The bounds of a port. Further connections are closed, further scrapes and
+// questions told to come again (503), and an answer that its client does not take is cut off.
 const (
 	maxConnections = 128
 	maxScrapes     = 4
+	maxQuestions   = 4 // for the status, which may take a while
 	maxHeader      = 16 << 10
 	headerTimeout  = 5 * time.Second
 	writeTimeout   = 10 * time.Second

@@ -191,6 +191,44 @@ func TestRoot(t *testing.T) {
 	<-stopped
 }
 
+// A status that does not come holds up a few who ask for it, and nobody else.
+func TestQuestionsAreBounded(t *testing.T) {
+	p := open(t)
+	answer := make(chan struct{})
+	asked := make(chan struct{}, 100)
+	err := p.Show(web.Node{Role: "server", Unready: func() error { return nil }, Status: func() (any, error) {
+		asked <- struct{}{}
+		<-answer
+		return "late", nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	codes := make(chan int, 4)
+	for range cap(codes) {
+		go func() {
+			r, err := http.Get("http://" + p.Addr() + "/statusz")
+			if err != nil {
+				codes <- 0
+				return
+			}
+			r.Body.Close()
+			codes <- r.StatusCode
+		}()
+	}
+	for range cap(codes) {
+		<-asked
+	}
+	want(t, p, "/statusz", 503, "others")
+	want(t, p, "/readyz", 200, "ready")
+	close(answer)
+	for range cap(codes) {
+		if code := <-codes; code != 200 {
+			t.Errorf("a question that waited: %d", code)
+		}
+	}
+}
+
 // Connections are bounded: more are closed, and others go on.
 func TestConnections(t *testing.T) {
 	p := open(t)
