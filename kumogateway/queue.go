@@ -133,7 +133,7 @@ func (c *conn) finish(o *op, a *memcache.Reply, b *bus.Batch) {
 		return
 	}
 	c.g.held.Add(-int64(o.size))
-	took := o.took()
+	took := o.took(b)
 	if c.g.slow.slow(took) {
 		c.keepSlow(o, a, took)
 	}

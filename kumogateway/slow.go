@@ -94,11 +94,11 @@ var words = [...]string{
 	memcache.OpFetch: "mg", memcache.OpDebug: "me", memcache.OpFlushAll: "flush_all",
 }
 
-// took is how long an operation took until its answer came.
-func (o *op) took() time.Duration {
+// took is how long an operation took until its answer came, with others of b.
+func (o *op) took(b *bus.Batch) time.Duration {
 	now := o.r.caller.Now() // of the frame with the answer: one look at the clock for all of it
-	if o.course.Attempts != 1 {
-		now = time.Now() // it may have waited where no frames come
+	if b == nil || o.course.Attempts != 1 {
+		now = time.Now() // no frame had the answer, or it waited where none come
 	}
 	return max(0, now.Sub(o.deadline)+o.r.o.OpTimeout)
 }

@@ -20,7 +20,7 @@ func OfBus(b *bus.Bus, role string) *Set[bus.Traffic] {
 		{"received", func(t *bus.Traffic) *bus.Flow { return &t.Received }},
 	} {
 		labels := with("direction", d.label)
-		s.Counter("kumofs_bus_frames_total", "Frames of the data plane, within the process too.",
+		s.Counter("kumofs_bus_frames_total", "Frames of the data plane, within the process too; reads that are answered there at once need none.",
 			n(func(t *bus.Traffic) uint64 { return d.of(t).Frames }), labels...)
 		s.Counter("kumofs_bus_frame_items_total", "Operations, answers and messages that frames of the data plane carried.",
 			n(func(t *bus.Traffic) uint64 { return d.of(t).Items }), labels...)
