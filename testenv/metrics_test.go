@@ -99,9 +99,10 @@ func ports(t *testing.T, c *testenv.Cluster) map[string]string {
 // All daemons of a cluster tell what is the matter, and what the documentation,
 // the dashboard and the alert rules say is what they tell.
 func TestMetrics(t *testing.T) {
-	// A partition that has more entries than a new copy takes from the log.
+	// A partition has more entries than a new copy takes from the log. Reads from
+	// another process come in frames.
 	const parts, keys = 2, 700
-	c := testenv.New(t, testenv.Partitions(parts), testenv.Args(subjects.RoleServer, "--http", "0"), testenv.Args(subjects.RoleGateway, "--http", "127.0.0.1:0"))
+	c := testenv.New(t, testenv.Processes(), testenv.Partitions(parts), testenv.Args(subjects.RoleServer, "--http", "0"), testenv.Args(subjects.RoleGateway, "--http", "127.0.0.1:0"))
 	c.EventuallyWhole()
 	for i := range keys {
 		c.Set(fmt.Sprint("secret-key-", i), "value")
