@@ -44,6 +44,8 @@ func newHotKeys(g *global) *cobra.Command {
 half minute to minute. Gateways count a sample, one operation of 32 on average,
 in bounded memory: AT LEAST and PER SECOND bound what the sample says, which
 itself is a guess where it is small.`,
+		Example: `  kumoctl hotkeys
+  kumoctl hotkeys --top 5 -o json`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if top < 1 {
 				return cli.Usagef("--top %d: want at least 1", top)

@@ -29,6 +29,9 @@ func newSlowLog(g *global) *cobra.Command {
 		Long: `Show the last operations that took long, of a gateway or of all, the newest
 first. What is long says --slowlog-threshold of the gateway (100 ms), and how
 many it keeps --slowlog-size. The server is the one that was asked last.`,
+		Example: `  kumoctl slowlog
+  kumoctl slowlog cli1-11211 -o json
+  kumoctl slowlog --reset`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name := ""
 			if len(args) > 0 {

@@ -93,6 +93,7 @@ func (c *conn) submit(r *memcache.Request) {
 		return
 	}
 	c.g.held.Add(int64(o.size))
-	o.deadline = time.Now().Add(c.g.lim.operation())
+	o.lasts = c.g.lim.operation()
+	o.deadline = time.Now().Add(o.lasts)
 	c.g.router.send(o, r, key)
 }

@@ -166,7 +166,7 @@ func clients(s *metrics.Set[view]) {
 	counter("kumofs_gateway_connections_rejected_total", "Clients that were turned away, since there were --max-connections.", func(v *view) uint64 { return v.g.rejected.Load() })
 	counter("kumofs_gateway_connections_idle_closed_total", "Clients that were closed because of --idle-timeout.", func(v *view) uint64 { return v.counters.idleKicks })
 	gauge("kumofs_gateway_connections", "Clients that are connected.", func(v *view) int64 { return int64(v.open) })
-	gauge("kumofs_gateway_connections_bound", "Clients that may be connected at a time: --max-connections.", func(v *view) int64 { return int64(v.g.o.MaxConnections) })
+	gauge("kumofs_gateway_connections_bound", "Clients that may be connected at a time: --max-connections.", func(v *view) int64 { return v.g.lim.conns.Load() })
 	counter("kumofs_gateway_client_read_bytes_total", "Bytes that clients sent.", func(v *view) uint64 { return v.counters.bytesRead })
 	counter("kumofs_gateway_client_written_bytes_total", "Bytes that clients were sent.", func(v *view) uint64 { return v.counters.bytesWritten })
 	gauge("kumofs_gateway_request_held_bytes", "Bytes, about, of requests that wait for their answer.", func(v *view) int64 { return v.g.held.Load() })

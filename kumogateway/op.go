@@ -41,7 +41,8 @@ type op struct {
 	course   repeat.Course
 	batch    *bus.Batch // of the answer that is being looked at
 	deadline time.Time
-	due      time.Time // while it waits: when to try again without a newer ring
+	lasts    time.Duration // from its beginning to deadline
+	due      time.Time     // while it waits: when to try again without a newer ring
 
 	done  bool // for the connection: reply is there
 	reply memcache.Reply
