@@ -149,7 +149,7 @@ func (g *group) ctx() context.Context {
 // eventually waits for a fact.
 func (g *group) eventually(what string, fact func() bool) {
 	g.t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(time.Minute)
 	look := time.NewTicker(2 * time.Millisecond)
 	defer look.Stop()
 	for !fact() {
@@ -161,7 +161,7 @@ func (g *group) eventually(what string, fact func() bool) {
 				g.t.Logf("%s: %v, follows %q, term %d, applied %d, voters %v, %+v",
 					name, q.raft.State(), leader, q.Term(), q.Applied(), q.Voters(), q.Counters())
 			}
-			g.t.Fatalf("not so after 20 s: %s", what)
+			g.t.Fatalf("not so after a minute: %s", what)
 		}
 	}
 }
