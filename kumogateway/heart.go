@@ -43,10 +43,15 @@ func (h *heart) run() {
 	node := h.g.Node()
 	stopping := false
 	var load subjects.Load
+	var before times
 	for n := 0; !stopping; n++ {
 		if n%sumEvery == 0 {
 			s, _ := h.g.count()
-			load = subjects.Load{Get: s.get, Set: s.set, Delete: s.delete}
+			took := h.g.tookAll()
+			load = subjects.Load{
+				Get: s.get, Set: s.set, Delete: s.delete, At: time.Now().UnixMilli(), Took: took.since(&before),
+			}
+			before = took
 			h.g.each((*conn).endStalled)
 			h.g.hot.turn(time.Now())
 		}

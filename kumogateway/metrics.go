@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/etolabo/kumofs/bus/metrics"
+	"github.com/etolabo/kumofs/subjects"
 )
 
 // times are how long operations took.
@@ -89,6 +90,15 @@ func (g *Gateway) tookAll() times {
 		c.mu.Unlock()
 	}
 	return sum
+}
+
+// since is what heartbeats tell of operations after an earlier look.
+func (t *times) since(old *times) subjects.Took {
+	read, write := t.read.Since(&old.read), t.write.Since(&old.write)
+	return subjects.Took{
+		Read50: read.Quantile(0.5).Microseconds(), Read99: read.Quantile(0.99).Microseconds(),
+		Write50: write.Quantile(0.5).Microseconds(), Write99: write.Quantile(0.99).Microseconds(),
+	}
 }
 
 // Metrics are what Prometheus is told, described in docs/metrics.md.

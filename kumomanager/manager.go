@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/etolabo/kumofs/bus"
+	"github.com/etolabo/kumofs/kumomanager/dashboard"
 	"github.com/etolabo/kumofs/subjects"
 	"github.com/etolabo/kumofs/subjects/ring"
 	"github.com/etolabo/kumofs/subjects/watch"
@@ -32,6 +33,8 @@ type Manager struct {
 	folder *folder
 	bus    *bus.Bus
 	seat   *seat
+
+	dashboard *dashboard.Dashboard // nil: nobody can look
 
 	stopping atomic.Bool
 	beaten   atomic.Int64 // Unix nanoseconds of the last heartbeat
@@ -70,6 +73,9 @@ func Open(o Options) (_ *Manager, err error) {
 		return nil, err
 	}
 	if err = m.serve(); err != nil {
+		return nil, err
+	}
+	if err = m.openDashboard(); err != nil {
 		return nil, err
 	}
 	m.wg.Go(m.beat)
@@ -195,6 +201,9 @@ func (m *Manager) close() (err error) {
 		m.seat.handOver()
 	}
 	m.cancel()
+	if m.dashboard != nil {
+		m.dashboard.Close()
+	}
 	m.wg.Wait()
 	if m.seat != nil {
 		err = m.seat.close()

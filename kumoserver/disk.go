@@ -75,6 +75,7 @@ func (s *Server) readGauges() {
 		Items: uint64(st.Items), Bytes: uint64(st.DataFile + st.Log), LogBytes: uint64(st.Log), Unapplied: uint64(st.Entries),
 		Primaries: int(s.primaries.Load()), Replicas: int(s.replicas.Load()), Learners: int(s.joins.Load()),
 		MovedBytes: s.mover.bytes.Load(), MovedItems: s.mover.items.Load(),
+		At: time.Now().UnixMilli(),
 	})
 }
 

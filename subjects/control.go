@@ -79,6 +79,18 @@ type Load struct {
 	Unapplied  uint64 `json:"unapplied"`   // log entries not yet in the database
 	MovedBytes uint64 `json:"moved_bytes"` // of copies, sent to others
 	MovedItems uint64 `json:"moved_items"` // keys, likewise
+	At         int64  `json:"at_ms,omitempty"` // when this was read, Unix milliseconds; 0: not said
+	Took       Took   `json:"took,omitzero"`
+}
+
+// Took is about how long a gateway's operations took that it answered within the
+// last second or so, microseconds: half of them as long at most, and 99 of 100. It
+// is 0 where there were none.
+type Took struct {
+	Read50  int64 `json:"read_p50_us,omitempty"`
+	Read99  int64 `json:"read_p99_us,omitempty"`
+	Write50 int64 `json:"write_p50_us,omitempty"`
+	Write99 int64 `json:"write_p99_us,omitempty"`
 }
 
 // Moving is a copy under way, as one of its ends sees it.

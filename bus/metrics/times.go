@@ -45,6 +45,40 @@ func (t *Times) Count() (n uint64) {
 	return n
 }
 
+// Since is what was counted after an earlier look at the same times.
+func (t *Times) Since(before *Times) Times {
+	out := *t
+	for i, n := range before.count {
+		out.count[i] -= n
+	}
+	out.sum -= before.sum
+	return out
+}
+
+// Quantile is about how long the quickest share q, of 0 to 1, of what was counted
+// took at most; 0 if nothing was counted. It is right within a factor of two: times
+// between two bounds are taken to lie evenly.
+func (t *Times) Quantile(q float64) time.Duration {
+	total := t.Count()
+	if total == 0 {
+		return 0
+	}
+	rank, below := q*float64(total), uint64(0)
+	for i, n := range t.count {
+		if n == 0 || float64(below+n) < rank {
+			below += n
+			continue
+		}
+		high := time.Duration(1<<(i+firstShift)) * time.Microsecond
+		low := high / 2
+		if i == 0 {
+			low = 0
+		}
+		return low + time.Duration(max(0, rank-float64(below))/float64(n)*float64(high-low))
+	}
+	return time.Duration(1<<(bounds+firstShift)) * time.Microsecond
+}
+
 // metric makes Prometheus's histogram of it, in seconds.
 func (t Times) metric(d *prometheus.Desc) prometheus.Metric {
 	buckets, total := make(map[float64]uint64, bounds), uint64(0)

@@ -78,10 +78,10 @@ func (o *managerOptions) open(log *slog.Logger, _ *bus.Hub, http string) (runnin
 // manager is a kumomanager.Manager that runs.
 type manager struct{ *kumomanager.Manager }
 
-// node has room for more at /, such as a dashboard: Root.
 func (m manager) node() web.Node {
 	return web.Node{
 		Role: "manager", Metrics: m.Metrics(), Unready: m.Unready, Status: func() (any, error) { return m.Status() },
+		Root: m.Dashboard(),
 	}
 }
 
