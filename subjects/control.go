@@ -76,9 +76,9 @@ type Load struct {
 	Replicas   int    `json:"replicas"`
 	Learners   int    `json:"learners"`
 	LogBytes   uint64 `json:"log_bytes"`
-	Unapplied  uint64 `json:"unapplied"`   // log entries not yet in the database
-	MovedBytes uint64 `json:"moved_bytes"` // of copies, sent to others
-	MovedItems uint64 `json:"moved_items"` // keys, likewise
+	Unapplied  uint64 `json:"unapplied"`       // log entries not yet in the database
+	MovedBytes uint64 `json:"moved_bytes"`     // of copies, sent to others
+	MovedItems uint64 `json:"moved_items"`     // keys, likewise
 	At         int64  `json:"at_ms,omitempty"` // when this was read, Unix milliseconds; 0: not said
 	Took       Took   `json:"took,omitzero"`
 }

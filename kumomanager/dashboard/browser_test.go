@@ -1,0 +1,210 @@
+package dashboard_test
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+
+	"github.com/etolabo/kumofs/subjects"
+	"github.com/etolabo/kumofs/testenv"
+)
+
+// A person looks at a cluster of real processes through the manager that does
+// not lead it.
+func TestPage(t *testing.T) {
+	browser(t)
+	c := testenv.New(t, testenv.Processes(), layout(2, evil, "east", "west"), testenv.Args(subjects.RoleManager, "--max-moves", "1"))
+	var follower string
+	for _, m := range c.Names(subjects.RoleManager) {
+		if m != c.Leader() {
+			follower = m
+		}
+	}
+	b := open(t)
+	b.size(1280, 900)
+	answers(c, port(c, follower))
+	b.do(chromedp.Navigate(port(c, follower)))
+	b.eval("window.kept = true")
+	b.sees("that it is live", "document.body.dataset.link === 'live'")
+	b.sees("a whole cluster", text("health", "OK")+" && "+text("ring-count", "32 of 32"))
+	b.sees("three servers", "document.querySelectorAll('#servers tbody tr').length === 3")
+	b.sees("who leads", contains("document.querySelector('#managers [data-node=\""+c.Addr(c.Leader())+"\"]')", "leader"))
+
+	t.Run("text of the cluster is text", func(t *testing.T) {
+		b.sees("a zone", contains(row(c.Addr("server1")), evil))
+		b.sees("it in the ring", contains("document.getElementById('tracks')", evil[:11]))
+		if b.eval("document.querySelectorAll('main img, main script').length") != "0" {
+			t.Error("the name of a zone became an element")
+		}
+	})
+	t.Run("operations", func(t *testing.T) {
+		load := c.Load()
+		load.GoesOn()
+		for _, id := range []string{"reads", "writes"} {
+			b.sees(id, "Number(document.getElementById('"+id+"').textContent.replace(/,/g, '')) > 0")
+		}
+		for _, id := range []string{"read50", "read99", "write50", "write99"} {
+			b.sees("a time for "+id, `/^[\d.,]+ (µs|ms|s)$/.test(document.getElementById('`+id+`').textContent)`)
+		}
+		b.sees("a line", "document.querySelector('#reads-spark .line').getAttribute('d').includes('L')")
+		load.Stop()
+	})
+	t.Run("a server dies and returns", func(t *testing.T) { dies(c, b) })
+	t.Run("moves", func(t *testing.T) { moves(t, c, b) })
+	t.Run("widths and colours", func(t *testing.T) { widths(t, b) })
+	t.Run("keyboard", func(t *testing.T) { keyboard(t, b) })
+	b.quiet()
+	t.Run("its manager is gone and returns", func(t *testing.T) {
+		c.Kill(follower)
+		b.sees("that it is stale", "document.body.dataset.link === 'stale'")
+		c.Start(follower)
+		b.sees("that it is live again", "document.body.dataset.link === 'live'")
+		b.said() // that the manager was not there
+		b.sees("a whole cluster", text("health", "OK"))
+	})
+	t.Run("the leader is gone", func(t *testing.T) {
+		c.Kill(c.Leader())
+		b.sees("that a manager is down", contains("document.getElementById('alarms')", "manager"))
+	})
+	if b.eval("window.kept") != "true" {
+		t.Error("the page was loaded again")
+	}
+	b.quiet()
+}
+
+func dies(c *testenv.Cluster, b *tab) {
+	victim := c.Addr("server2")
+	c.Kill("server2")
+	b.sees("the server down", contains(row(victim), "down"))
+	b.sees("that copies are missing", text("health", "Degraded"))
+	b.sees("an alarm", contains("document.getElementById('alarms')", "is down"))
+	b.sees("the event", "!!document.querySelector('#log [data-kind=node-down]')")
+	b.sees("missing copies in the ring", "[...document.querySelectorAll('#tracks path.missing')].some((p) => p.getAttribute('d'))")
+	b.sees("its name marked in the ring", contains("document.querySelector('#tracks .off')", victim[len(victim)-5:]))
+	c.Start("server2")
+	b.sees("the server up", contains(row(victim), "up"))
+	b.sees("a whole cluster", text("health", "OK")+" && "+text("alarms", "No alarms."))
+}
+
+// watch notes what the page says of moves, and that nothing below them jumps.
+const watch = `(window.said = [], window.tops = new Set(), new MutationObserver(() => {
+	said.push(document.getElementById("moves-say").textContent);
+	tops.add(document.getElementById("servers").getBoundingClientRect().top + scrollY);
+}).observe(document.querySelector(".moves"), { subtree: true, childList: true, characterData: true, attributes: true }))`
+
+func moves(t *testing.T, c *testenv.Cluster, b *tab) {
+	b.eval(watch)
+	set(t, c, map[string]bool{"paused": true})
+	b.sees("that moves are paused", contains("document.getElementById('alarms')", "paused"))
+	added := c.Addr(c.AddServer())
+	c.Eventually("the server is seen", func() bool { return strings.Contains(b.eval(row(added)+"?.textContent"), "new") })
+	c.Attach()
+	b.sees("moves that wait", `/^0 of \d+ copies made, 0 under way, paused/.test(document.getElementById("moves-say").textContent)`)
+	b.sees("where they go", contains("document.getElementById('moves')", added))
+	set(t, c, map[string]bool{"paused": false})
+	b.sees("that all are done", text("moves-say", "All copies are where they should be.")+" && "+text("health", "OK"))
+	b.sees("how long they took", contains("document.getElementById('moves-left')", "The last moves took"))
+	if b.eval(`said.some((s) => { const m = s.match(/^(\d+) of (\d+) cop/); return m && +m[1] > 0 && +m[1] < +m[2]; })`) != "true" {
+		t.Errorf("moves were never seen on their way: %s", b.eval("JSON.stringify([...new Set(said)])"))
+	}
+	if n := b.eval("tops.size"); n != "1" {
+		t.Errorf("what is below jumped: %s", b.eval("[...tops]"))
+	}
+	b.sees("four servers", "document.querySelectorAll('#servers tbody tr').length === 4")
+}
+
+func widths(t *testing.T, b *tab) {
+	for _, width := range []int64{375, 640, 980, 1280} {
+		b.size(width, 800)
+		if got := b.eval("document.documentElement.scrollWidth"); got != strconv.FormatInt(width, 10) {
+			t.Errorf("at %d pixels the page is %s wide: %s", width, got,
+				b.eval("[...document.querySelectorAll('main *')].filter((e) => e.getBoundingClientRect().right > innerWidth + 1).map((e) => e.tagName + '#' + e.id + '.' + e.className).slice(0, 9)"))
+		}
+	}
+	back := map[string]bool{}
+	for _, scheme := range []string{"light", "dark"} {
+		b.scheme(scheme)
+		back[b.eval("getComputedStyle(document.body).backgroundColor")] = true
+		if ratio, err := strconv.ParseFloat(b.eval(contrast), 64); err != nil || ratio < 4.5 {
+			t.Errorf("%s: a text has a contrast of %.2f (%v), want 4.5", scheme, ratio, err)
+		}
+	}
+	if len(back) != 2 {
+		t.Errorf("light and dark are the same: %v", back)
+	}
+}
+
+func keyboard(t *testing.T, b *tab) {
+	b.eval("document.activeElement.blur()")
+	const want = "skip #part #alarms BUTTON #log"
+	met := map[string]bool{}
+	for range 40 {
+		b.do(chromedp.KeyEvent(kb.Tab))
+		e := b.eval("document.activeElement.id ? '#' + document.activeElement.id : document.activeElement.className || document.activeElement.tagName")
+		met[e] = true
+		switch {
+		case e == "#part":
+			was := b.eval("document.getElementById('part-no').textContent")
+			b.do(chromedp.KeyEvent(kb.ArrowRight))
+			if now := b.eval("document.getElementById('part-no').textContent"); now == was {
+				t.Errorf("the arrow key does not go on from partition %s", was)
+			}
+			b.sees("the partition's copies", contains("document.getElementById('part-is')", "Primary"))
+		case e == "BUTTON" && !met["pressed"]:
+			met["pressed"] = true
+			b.do(chromedp.KeyEvent(kb.Enter))
+			b.sees("one server in the ring", "document.querySelectorAll('#ring.dim .lit').length === 1")
+			b.do(chromedp.KeyEvent(kb.Enter))
+			b.sees("all servers in the ring", "document.querySelectorAll('#ring.dim').length === 0")
+		}
+	}
+	for _, w := range strings.Fields(want) {
+		if !met[w] {
+			t.Errorf("the tab key does not come to %s, but to %v", w, met)
+		}
+	}
+}
+
+var screenshots = flag.String("screenshots", "", "write the pictures of docs/dashboard.md into this folder")
+
+func TestScreenshots(t *testing.T) {
+	if *screenshots == "" {
+		t.Skip("no -screenshots")
+	}
+	c := testenv.New(t, testenv.Processes(), layout(2, "east", "east", "north", "north", "west", "west"), testenv.Partitions(128))
+	b := open(t)
+	shoot := func(name string) {
+		t.Helper()
+		png, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(*screenshots, name), png, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.Load().GoesOn()
+	b.size(1280, 1180)
+	b.scheme("light")
+	b.do(chromedp.Navigate(port(c, "manager1")))
+	b.sees("a history", "document.querySelector('#reads-spark .line').getAttribute('d')?.split('L').length > 30")
+	shoot("dashboard-light.png")
+	set(t, c, map[string]bool{"paused": true})
+	c.AddServer()
+	b.sees("the server", "document.querySelectorAll('#servers tbody tr').length === 7")
+	c.Kill("server4")
+	b.sees("it down", text("health", "Degraded"))
+	c.Attach()
+	set(t, c, map[string]bool{"paused": false})
+	b.scheme("dark")
+	b.sees("moves on their way", `/^[1-9]\d* of/.test(document.getElementById("moves-say").textContent)`)
+	shoot("dashboard-dark.png")
+	b.size(375, 812)
+	shoot("dashboard-phone.png")
+}
