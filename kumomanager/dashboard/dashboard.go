@@ -73,6 +73,7 @@ func Open(src Source) (*Dashboard, error) {
 		src: src, mux: http.NewServeMux(), page: p,
 		news: make(chan struct{}, 1), changed: make(chan struct{}), rates: rates{}, moves: mover{},
 	}
+	d.shown.last = State{Alarms: []string{}, Nodes: []Node{}} // until the leader says more
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	d.mux.Handle("GET /", p)
 	d.mux.HandleFunc("GET /events", d.stream)
@@ -171,7 +172,7 @@ func (d *Dashboard) look(now time.Time) {
 	d.show(func(s *shown) {
 		if err == nil {
 			s.last = d.stateOf(st, now)
-		} else {
+		} else { // what was known stays
 			s.last.Error = clip(err.Error())
 		}
 		s.last.Moves = d.moves.view(now)

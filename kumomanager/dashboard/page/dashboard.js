@@ -67,12 +67,19 @@
       for (let i = 0; i < of.length; i += size) {
         const group = of.slice(i, i + size);
         const first = servers[group[0]].addr, off = group.some((s) => !servers[s].up);
-        tracks.push({ group, zone, hue: zones.indexOf(zone) % 4, off,
+        tracks.push({ group, zone, hue: hueOf(zone), off,
           name: group.length === 1 ? first : `${first} and ${group.length - 1} more` });
       }
     }
     return tracks;
   }
+
+  // hues keep their zones for as long as the page is open.
+  const hues = new Map();
+  const hueOf = (zone) => {
+    if (!hues.has(zone)) hues.set(zone, hues.size % 4);
+    return hues.get(zone);
+  };
 
   const KINDS = ["replica", "some", "many", "primary", "joining", "missing"];
   let shape = "", paths = [], marks = [];
@@ -96,7 +103,7 @@
       const of = {};
       for (const k of KINDS) track.append(of[k] = draw("path", { class: k }));
       if (h >= 8) {
-        const name = draw("text", { class: "name" + (t.off ? " off" : ""), x: C - 7, y: (r0 + r1) / 2 + 3.6 });
+        const name = draw("text", { class: "name" + (t.off ? " off" : ""), x: C - 7, y: C - (r0 + r1) / 2 + 3.6 });
         const text = t.name.length > 24 ? "…" + t.name.slice(-23) : t.name;
         if (t.zone) {
           const zone = draw("tspan", { class: "zone" });
@@ -294,7 +301,6 @@
     column("99 % within", (n) => took(n.took.read_p99_us)),
     perSecond("Writes/s", (r) => r.write),
     column("99 % within", (n) => took(n.took.write_p99_us)),
-    upFor,
   ], "No gateway is known.");
   const managers = table("managers", [
     { head: "Manager", cls: "text", start: (td) => td.append(make("a")), show: (td, n) => {
@@ -340,7 +346,7 @@
     if (m.pending) {
       say = `${count(m.done)} of ${plural(total, "copy", "copies")} made, ${count(m.active)} under way` + (paused ? ", paused" : "");
       left = (m.left_ms && !paused ? `About ${span(m.left_ms)} left` : "Time left not known yet") + `, begun ${span(m.took_ms || 0)} ago` +
-        (state.total.moved >= 1 ? `, ${bytes(state.total.moved)}/s` : "") + ".";
+        (state.total.moved >= 1000 ? `, ${bytes(state.total.moved)}/s` : "") + ".";
     } else if (m.waiting) say = `${plural(m.waiting, "copy waits for its server", "copies wait for their servers")}, nothing to move.`;
     put($("moves-say"), say);
     put($("moves-left"), left);
@@ -364,13 +370,16 @@
   function show() {
     const s = state, p = s.partitions, t = s.total;
     put($("cluster"), s.cluster || "kumofs");
-    put($("where"), s.leader ? `seen by ${s.node}, led by ${s.leader}` : `seen by ${s.node}`);
+    const addrOf = (name) => s.nodes.find((n) => n.name === name)?.addr || name;
+    put($("by"), `seen by ${addrOf(s.node)} `);
+    put($("led"), s.leader ? `led by ${addrOf(s.leader)}` : "\u00a0");
     $("health").dataset.health = s.health || "unknown";
     put($("health").lastChild, WORDS[s.health] || "unknown");
     const title = (s.health === "ok" ? "" : (WORDS[s.health] || "?") + ": ") + (s.cluster || "kumofs");
     if (document.title !== title) document.title = title;
-    put($("ring-count"), p.total ? `${count(p.full)} of ${count(p.total)}` : "–");
-    put($("ring-what"), p.total ? "partitions whole" : "no partitions yet");
+    put($("ring-count"), p.total ? count(p.full) : "–");
+    put($("ring-what"), p.total ? `of ${count(p.total)} partitions` : "no partitions yet");
+    put($("ring-whole"), p.total ? "are whole" : "");
 
     const nodes = (role) => s.nodes.filter((n) => n.role === role), of = nodes("server");
     most = Math.max(1, ...of.map((n) => (n.rate ? n.rate.read + n.rate.write : 0)));
