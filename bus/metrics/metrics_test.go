@@ -114,3 +114,35 @@ func BenchmarkTimes(b *testing.B) {
 		t.Add(time.Duration(i&0xfffff) * 10)
 	}
 }
+
+func TestQuantiles(t *testing.T) {
+	var times, none metrics.Times
+	if q := times.Quantile(0.5); q != 0 {
+		t.Errorf("the median of nothing is %s", q)
+	}
+	for range 90 {
+		times.Add(100 * time.Microsecond)
+	}
+	before := times
+	for range 10 {
+		times.Add(40 * time.Millisecond)
+	}
+	times.Add(time.Hour)
+	within := func(name string, got, least, most time.Duration) {
+		t.Helper()
+		if got < least || got > most {
+			t.Errorf("%s: %s, want %s to %s", name, got, least, most)
+		}
+	}
+	within("median", times.Quantile(0.5), 64*time.Microsecond, 128*time.Microsecond)
+	within("p95", times.Quantile(0.95), 32768*time.Microsecond, 65536*time.Microsecond)
+	within("most", times.Quantile(1), 16*time.Second, 34*time.Second)
+	if late := times.Since(&before); late.Count() != 11 {
+		t.Errorf("%d were counted since, want 11", late.Count())
+	} else {
+		within("median since", late.Quantile(0.5), 32768*time.Microsecond, 65536*time.Microsecond)
+	}
+	if all := times.Since(&none); all != times {
+		t.Error("since the start is not all")
+	}
+}

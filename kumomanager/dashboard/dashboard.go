@@ -23,10 +23,12 @@ const (
 
 	lookEvery    = time.Second
 	lookAtMost   = 200 * time.Millisecond // between two looks, whatever happens
-	writeTimeout = 10 * time.Second       // for which a listener may take nothing
 	quietFor     = 5 * time.Second        // after which a listener is told something, if only that there is nothing
 	snapshotWait = 3 * time.Second
 )
+
+// writeTimeout is for how long a listener may take nothing; a test has less.
+var writeTimeout = 10 * time.Second
 
 // Source is where a dashboard has from what it shows. Its functions are called
 // by one goroutine.

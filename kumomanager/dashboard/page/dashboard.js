@@ -371,7 +371,7 @@
     const s = state, p = s.partitions, t = s.total;
     put($("cluster"), s.cluster || "kumofs");
     const addrOf = (name) => s.nodes.find((n) => n.name === name)?.addr || name;
-    put($("by"), `seen by ${addrOf(s.node)} `);
+    put($("by"), `seen by ${addrOf(s.node)}, `);
     put($("led"), s.leader ? `led by ${addrOf(s.leader)}` : "\u00a0");
     $("health").dataset.health = s.health || "unknown";
     put($("health").lastChild, WORDS[s.health] || "unknown");
