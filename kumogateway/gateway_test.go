@@ -342,10 +342,17 @@ func TestTellsTheCluster(t *testing.T) {
 	g := openGateway(t, servers)
 	dial(t, g).do("get a\r\n", "END\r\n")
 	var beat subjects.Heartbeat
-	eventually(t, "a heartbeat with the load", func() bool {
+	var took subjects.Took
+	eventually(t, "heartbeats with the load, and how long it took", func() bool {
 		beat = <-beats
-		return beat.Load.Get == 1
+		if beat.Load.Took != (subjects.Took{}) { // of the last second or so
+			took = beat.Load.Took
+		}
+		return beat.Load.Get == 1 && beat.Load.At > 0 && took.Read50 > 0
 	})
+	if took.Read99 < took.Read50 || took.Write50+took.Write99 > 0 {
+		t.Errorf("one read took %+v", took)
+	}
 	if beat.Role != subjects.RoleGateway || beat.Node != g.Node() || beat.Listen[0] != g.Addrs()[0] || beat.Revision != 1 {
 		t.Errorf("heartbeat %+v", beat)
 	}
