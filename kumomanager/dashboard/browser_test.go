@@ -3,11 +3,14 @@ package dashboard_test
 import (
 	"bytes"
 	"flag"
+	"fmt"
 	"image"
 	"image/color"
 	"image/draw"
 	"image/png"
+	"log/slog"
 	"maps"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,7 +21,9 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
+	"github.com/etolabo/kumofs/kumomanager/dashboard"
 	"github.com/etolabo/kumofs/subjects"
+	"github.com/etolabo/kumofs/subjects/ring"
 	"github.com/etolabo/kumofs/testenv"
 )
 
@@ -155,9 +160,47 @@ func widths(t *testing.T, b *tab) {
 	}
 }
 
+// Of more servers and partitions than fit, the page shows groups.
+func TestPageOfManyServers(t *testing.T) {
+	browser(t)
+	table := &ring.Table{Revision: 1, Replicas: 3}
+	status := &subjects.ClusterStatus{Cluster: "large", Health: "ok", Replicas: 3}
+	const servers, partitions = 100, 4096
+	for i := range servers {
+		addr, zone := fmt.Sprintf("10.0.0.%d:19800", i+1), fmt.Sprintf("zone%d", i%5)
+		table.Nodes = append(table.Nodes, ring.Node{ID: ring.NodeID(i + 1), Addr: addr, Zone: zone, Boot: 1, Up: i != 7, Attached: true})
+		status.Nodes = append(status.Nodes, subjects.NodeStatus{Addr: addr, Zone: zone, Role: subjects.RoleServer, State: "up"})
+	}
+	for p := range partitions {
+		of := func(i int) ring.NodeID { return ring.NodeID((p+i)%servers + 1) }
+		isr := []ring.NodeID{of(0), of(1), of(2)}
+		table.Partitions = append(table.Partitions, ring.Config{Epoch: 1, Primary: ring.Process{Store: isr[0], Boot: 1}, ISR: isr, Target: isr})
+	}
+	status.Partitions = subjects.PartitionCount{Total: partitions, Full: partitions}
+	d, err := dashboard.Open(dashboard.Source{
+		Status: func() (*subjects.ClusterStatus, error) { return status, nil }, Table: func() *ring.Table { return table },
+		Events: func(func(subjects.Event)) (func(), error) { return func() {}, nil }, Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewServer(d)
+	t.Cleanup(func() { d.Close(); s.CloseClientConnections(); s.Close() })
+	b := open(t)
+	b.size(1280, 900)
+	b.do(chromedp.Navigate(s.URL))
+	b.sees("all servers", "document.querySelectorAll('#servers tbody tr').length === 100")
+	b.sees("as many tracks as fit", "document.querySelectorAll('#tracks .track').length === 25")
+	b.sees("all partitions", "document.getElementById('part').max === '4095'")
+	b.sees("who has the first", contains("document.getElementById('part-is')", "10.0.0.1:19800"))
+	b.sees("marks of partitions without a primary", "document.querySelector('.mark3').getAttribute('d').length > 0")
+	widths(t, b)
+	b.quiet()
+}
+
 func keyboard(t *testing.T, b *tab) {
 	b.eval("document.activeElement.blur()")
-	const want = "skip #part #alarms BUTTON #log"
+	const want = "skip #part #alarms BUTTON #epochs #log"
 	met := map[string]bool{}
 	for range 40 {
 		b.do(chromedp.KeyEvent(kb.Tab))

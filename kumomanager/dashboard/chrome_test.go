@@ -22,8 +22,9 @@ import (
 	"github.com/etolabo/kumofs/testenv"
 )
 
-// patience is how long a page may take to show a fact: far more than it takes.
-const patience = 60 * time.Second
+// patience is how long a page may take to show a fact: far more than it takes,
+// beside other work, too.
+const patience = 2 * testenv.Patience
 
 // tab is a page in a real browser.
 type tab struct {

@@ -16,13 +16,15 @@ import (
 // The bounds of a dashboard.
 const (
 	maxListeners = 32  // of events and snapshots at a time; more are told to come again
-	maxEntries   = 200 // of the log that are kept
+	maxEntries   = 200 // of the log that are kept, and as many of epochs
 	maxNodes     = 256 // of a role that are shown; those that are not well go first
 	maxAlarms    = 50
 	maxText      = 400 // characters of a text that comes from the cluster
 
 	lookEvery    = time.Second
-	lookAtMost   = 200 * time.Millisecond // between two looks, whatever happens
+	lookAtMost   = 200 * time.Millisecond // between two looks, whatever happens, and
+	restOf       = 10                     // so many times as long as the last one took, but not
+	lookLeast    = 2 * time.Second        // more than that
 	quietFor     = 5 * time.Second        // after which a listener is told something, if only that there is nothing
 	snapshotWait = 3 * time.Second
 )
@@ -140,14 +142,16 @@ func (d *Dashboard) follow() {
 			return
 		case <-pause.C:
 		}
-		d.look(time.Now())
+		began := time.Now()
+		d.look(began)
+		rest := min(max(lookAtMost, restOf*time.Since(began)), lookLeast)
 		select {
 		case <-d.ctx.Done():
 			return
 		case <-tick.C:
 		case <-d.news:
 		}
-		pause.Reset(lookAtMost)
+		pause.Reset(rest)
 	}
 }
 
@@ -192,7 +196,7 @@ func (d *Dashboard) show(change func(*shown)) {
 }
 
 // drawEvery bounds how often a picture is made of so many partitions: one of
-// 16,384 has 300 KB.
+// 16,384 has 240 KB.
 func drawEvery(partitions int) time.Duration {
 	return min(max(time.Duration(partitions)*100*time.Microsecond, lookAtMost), 2*time.Second)
 }

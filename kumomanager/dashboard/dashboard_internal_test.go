@@ -197,10 +197,16 @@ func TestBounds(t *testing.T) {
 	if all := j.since(0); len(all) != maxEntries || all[0].Number != 2*maxEntries+1 || len([]rune(all[0].Text)) != maxText+1 {
 		t.Errorf("%d entries from %d on", len(all), all[0].Number)
 	}
-	if more := j.since(3*maxEntries - 2); len(more) != 2 {
+	for range 9 * maxEntries {
+		j.add(subjects.Event{Kind: subjects.EventEpoch})
+	}
+	if all := j.since(0); len(all) != 2*maxEntries || all[0].Kind != "" || all[2*maxEntries-1].Number != 12*maxEntries {
+		t.Errorf("%d entries with epochs", len(all))
+	}
+	if more := j.since(12*maxEntries - 2); len(more) != 2 {
 		t.Errorf("%d entries after the last but two", len(more))
 	}
-	if more := j.since(9999); len(more) != 0 {
+	if more := j.since(99999); len(more) != 0 {
 		t.Errorf("%d entries after what never was", len(more))
 	}
 }

@@ -2,6 +2,7 @@ package dashboard
 
 import (
 	"encoding/json"
+	"slices"
 
 	"github.com/etolabo/kumofs/subjects"
 )
@@ -44,19 +45,31 @@ type journal struct {
 	number  uint64
 }
 
+// add takes an event. Epochs, which may be many at once, only drive out epochs.
 func (j *journal) add(e subjects.Event) {
-	if len(j.entries) == maxEntries {
-		copy(j.entries, j.entries[1:])
-		j.entries = j.entries[:maxEntries-1]
+	epoch := func(e Entry) bool { return e.Kind == subjects.EventEpoch }
+	is := Entry{j.number + 1, clip(e.Kind), e.Time, clip(e.Node), clip(e.Text)}
+	alike := 0
+	for _, o := range j.entries {
+		if epoch(o) == epoch(is) {
+			alike++
+		}
+	}
+	if alike == maxEntries {
+		first := slices.IndexFunc(j.entries, func(o Entry) bool { return epoch(o) == epoch(is) })
+		j.entries = slices.Delete(j.entries, first, first+1)
 	}
 	j.number++
-	j.entries = append(j.entries, Entry{j.number, clip(e.Kind), e.Time, clip(e.Node), clip(e.Text)})
+	j.entries = append(j.entries, is)
 }
 
 // since is a copy of what came after a number.
 func (j *journal) since(number uint64) []Entry {
-	n := min(j.number-min(number, j.number), uint64(len(j.entries)))
-	return append([]Entry{}, j.entries[uint64(len(j.entries))-n:]...)
+	first := slices.IndexFunc(j.entries, func(e Entry) bool { return e.Number > number })
+	if first < 0 {
+		return nil
+	}
+	return slices.Clone(j.entries[first:])
 }
 
 // clip bounds a text that comes from the cluster.

@@ -59,11 +59,13 @@
   // tracksOf groups the servers: one each, or as many as must be for TRACKS.
   function tracksOf(servers) {
     const used = servers.map((s, i) => i).filter((i) => servers[i].attached || ring.held[i]);
-    const zones = [...new Set(used.map((i) => servers[i].zone || ""))];
+    let zones = [...new Set(used.map((i) => servers[i].zone || ""))];
+    const zoned = zones.length <= TRACKS; // else there is no room for zones
+    if (!zoned) zones = [""];
     const size = Math.ceil(used.length / TRACKS);
     const tracks = [];
     for (const zone of zones) {
-      const of = used.filter((i) => (servers[i].zone || "") === zone);
+      const of = used.filter((i) => !zoned || (servers[i].zone || "") === zone);
       for (let i = 0; i < of.length; i += size) {
         const group = of.slice(i, i + size);
         const first = servers[group[0]].addr, off = group.some((s) => !servers[s].up);
@@ -91,11 +93,11 @@
     shape = now;
     const g = $("tracks");
     g.replaceChildren();
-    const gaps = new Set(tracks.map((t) => t.zone)).size - 1;
-    const h = Math.min(26, (OUTER - INNER - gaps * 5) / Math.max(1, tracks.length));
+    const gaps = new Set(tracks.map((t) => t.zone)).size - 1, gap = Math.min(5, 40 / Math.max(1, gaps));
+    const h = Math.min(26, (OUTER - INNER - gaps * gap) / Math.max(1, tracks.length));
     let r = OUTER;
     paths = tracks.map((t, i) => {
-      if (i > 0 && tracks[i - 1].zone !== t.zone) r -= 5;
+      if (i > 0 && tracks[i - 1].zone !== t.zone) r -= gap;
       const r1 = r, r0 = r - h * 0.84;
       r -= h;
       const track = draw("g", { class: `track z${t.hue}` });
@@ -298,9 +300,9 @@
     column("Clients at", (n) => (n.listen || [n.name]).join(", "), "text"),
     stateColumn,
     perSecond("Reads/s", (r) => r.read),
-    column("99 % within", (n) => took(n.took.read_p99_us)),
+    column("99 % of reads", (n) => took(n.took.read_p99_us)),
     perSecond("Writes/s", (r) => r.write),
-    column("99 % within", (n) => took(n.took.write_p99_us)),
+    column("99 % of writes", (n) => took(n.took.write_p99_us)),
   ], "No gateway is known.");
   const managers = table("managers", [
     { head: "Manager", cls: "text", start: (td) => td.append(make("a")), show: (td, n) => {
@@ -419,8 +421,11 @@
       li.append(time, make("span", "kind", e.kind), make("span", "text", e.text));
       ol.prepend(li);
     }
-    while (ol.children.length > 200) ol.lastChild.remove();
+    while (ol.children.length > 400) ol.lastChild.remove();
   }
+  const brief = () => $("log").classList.toggle("brief", !$("epochs").checked);
+  $("epochs").addEventListener("change", brief);
+  brief(); // a browser may remember the box
 
   // ---- The stream. A browser gives up on a refusal, this page does not.
   const STALE = 6000;
@@ -455,8 +460,8 @@
     const quiet = performance.now() - heard;
     let is = "live", say = "Live", age = "";
     if (!heard) [is, say] = ["connecting", "Connecting"];
-    else if (quiet > STALE || source.readyState !== EventSource.OPEN) [is, say, age] = ["stale", "Connection lost, trying again", span(quiet) + " old"];
-    else if (state && state.error) [is, say, age] = ["old", "The managers do not answer", state.at ? span(state.now - state.at + quiet) + " old" : ""];
+    else if (quiet > STALE || source.readyState !== EventSource.OPEN) [is, say, age] = ["stale", "Reconnecting", span(quiet) + " old"];
+    else if (state && state.error) [is, say, age] = ["old", "Leader does not answer", state.at ? span(state.now - state.at + quiet) + " old" : ""];
     document.body.dataset.link = is;
     put($("link"), say);
     put($("age"), age);
