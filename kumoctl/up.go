@@ -151,8 +151,11 @@ func announce(w io.Writer, c *local.Cluster, o local.Options, took time.Duration
 	t := columns(w)
 	for _, n := range l.Nodes {
 		what := n.Addr
-		if n.Role == subjects.RoleGateway {
+		switch n.Role {
+		case subjects.RoleGateway:
 			what += "  (memcached)"
+		case subjects.RoleManager:
+			what += "  http://" + n.HTTP() + "/"
 		}
 		if o.Program != nil {
 			fmt.Fprintf(t, "  %s\t%s\tpid %d\t%s\n", n.Name, what, c.PID(n.Name), filepath.Join(c.Dir(), n.Name+".log"))

@@ -90,7 +90,7 @@ func TestUp(t *testing.T) {
 	dir, host := t.TempDir(), "127.0.18.1"
 	args := []string{"--dir", dir, "--host", host, "--partitions", "16"}
 	talk, stop := startUp(t, args...)
-	for _, want := range []string{"manager1", "server3", host + ":11211", "nc " + host + " 11211", dir, "status", "sub 'kumo.>'"} {
+	for _, want := range []string{"manager1", "http://" + host + ":19799/", "server3", host + ":11211", "nc " + host + " 11211", dir, "status", "sub 'kumo.>'"} {
 		if !strings.Contains(talk, want) {
 			t.Errorf("up does not mention %q:\n%s", want, talk)
 		}

@@ -104,6 +104,20 @@ func (l *Layout) addGateway(host string, port int) (Node, error) {
 	return n, nil
 }
 
+// HTTP is where a manager shows the cluster, unless its options say otherwise; ""
+// of other roles.
+func (n Node) HTTP() string {
+	host, text, err := net.SplitHostPort(n.Addr)
+	if n.Role != subjects.RoleManager || err != nil {
+		return ""
+	}
+	port, err := strconv.Atoi(text)
+	if err != nil {
+		return ""
+	}
+	return join(host, port+managerHTTPOffset)
+}
+
 // ports lists every address that a node listens on.
 func (n Node) ports() []string {
 	host, text, err := net.SplitHostPort(n.Addr)
@@ -116,7 +130,7 @@ func (n Node) ports() []string {
 	}
 	list := []string{n.Addr}
 	if n.Role == subjects.RoleManager {
-		list = append(list, join(host, port+managerRouteOffset), join(host, port+managerHTTPOffset))
+		list = append(list, join(host, port+managerRouteOffset), n.HTTP())
 	}
 	if n.Port != 0 {
 		list = append(list, join(host, n.Port))

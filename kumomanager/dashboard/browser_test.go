@@ -200,7 +200,7 @@ func TestPageOfManyServers(t *testing.T) {
 
 func keyboard(t *testing.T, b *tab) {
 	b.eval("document.activeElement.blur()")
-	const want = "skip #part #alarms BUTTON #epochs #log"
+	const want = "skip #part #alarms-box BUTTON #epochs #log"
 	met := map[string]bool{}
 	for range 40 {
 		b.do(chromedp.KeyEvent(kb.Tab))

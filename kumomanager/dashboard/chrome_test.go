@@ -17,7 +17,6 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/etolabo/kumofs/kumoctl/local"
-	"github.com/etolabo/kumofs/kumomanager"
 	"github.com/etolabo/kumofs/subjects"
 	"github.com/etolabo/kumofs/testenv"
 )
@@ -200,9 +199,12 @@ func layout(managers int, zones ...string) testenv.Option {
 
 // port is where a manager shows the cluster.
 func port(c *testenv.Cluster, manager string) string {
-	host, port, _ := net.SplitHostPort(c.Addr(manager))
-	n, _ := strconv.Atoi(port)
-	return "http://" + net.JoinHostPort(host, strconv.Itoa(n+kumomanager.HTTPOffset)) + "/"
+	for _, n := range c.Layout().Nodes {
+		if n.Name == manager {
+			return "http://" + n.HTTP() + "/"
+		}
+	}
+	return ""
 }
 
 // set changes settings of the cluster.

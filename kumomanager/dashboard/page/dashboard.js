@@ -318,7 +318,8 @@
   ], "No manager is known.");
 
   // ---- Figures.
-  const past = { reads: [], writes: [] }, PAST = 121;
+  const past = { reads: [], writes: [] }, PAST = 121; // a second each
+  let drawn = 0;
   function spark(name, value) {
     const list = past[name];
     list.push(value);
@@ -392,7 +393,11 @@
     const rated = s.nodes.some((n) => n.role === "gateway" && n.rate);
     put($("reads"), rated ? rate(t.read) : "–");
     put($("writes"), rated ? rate(t.write) : "–");
-    if (rated && s.at === s.now) { spark("reads", t.read); spark("writes", t.write); }
+    if (rated && s.at - drawn > 900) { // states come more often when something happens
+      drawn = s.at;
+      spark("reads", t.read);
+      spark("writes", t.write);
+    }
     for (const [id, us] of Object.entries({ read50: t.took.read_p50_us, read99: t.took.read_p99_us, write50: t.took.write_p50_us, write99: t.took.write_p99_us })) put($(id), took(us));
     put($("servers-up"), `${count(of.filter((n) => n.state !== "down").length)} of ${count(of.length)}`);
     put($("items"), count(t.items));
