@@ -182,6 +182,9 @@ func (d *Dashboard) look(now time.Time) {
 			s.last.Error = clip(err.Error())
 		}
 		s.last.Moves = d.moves.view(now)
+		if err == nil {
+			s.last.Moves.estimate(st.Moves)
+		}
 		s.last.Node, s.last.Page, s.last.Now = d.src.Node, d.page.hash, now.UnixMilli()
 		s.state.set(s.last)
 	})

@@ -84,6 +84,13 @@ func TestMovesAreFollowed(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("half way: %s", diff)
 	}
+	got.estimate(subjects.Moves{Bytes: 77})
+	if got.Left != 6000 || got.Bytes != 77 {
+		t.Errorf("while the leader does not know how long: %+v", got)
+	}
+	if got.estimate(subjects.Moves{Bytes: 77, Left: 9}); got.Left != 9000 {
+		t.Errorf("when the leader knows: %+v", got)
+	}
 	if got := step(20, there, there, there, there); got.Done != 4 || got.Pending != 0 || got.Took != 10000 || got.Left != 0 {
 		t.Errorf("when they are done: %+v", got)
 	}

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/etolabo/kumofs/subjects"
 	"github.com/etolabo/kumofs/subjects/ring"
 )
 
@@ -18,7 +19,19 @@ type Moves struct {
 	// milliseconds; Left is an estimate of how long it will, 0: not known.
 	Took    int64  `json:"took_ms,omitempty"`
 	Left    int64  `json:"left_ms,omitempty"`
-	Servers []Move `json:"servers"` // to which copies go
+	Bytes   int64  `json:"bytes,omitempty"` // still to be sent, about
+	Servers []Move `json:"servers"`         // to which copies go
+}
+
+// estimate takes what the leader reckons by bytes, where it does: copies may
+// differ in size.
+func (m *Moves) estimate(of subjects.Moves) {
+	if m.Pending == 0 {
+		return
+	}
+	if m.Bytes = of.Bytes; of.Left > 0 {
+		m.Left = of.Left * 1000
+	}
 }
 
 // Move is how far the copies to one server are.

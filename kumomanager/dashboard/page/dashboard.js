@@ -349,7 +349,7 @@
     if (m.pending) {
       say = `${count(m.done)} of ${plural(total, "copy", "copies")} made, ${count(m.active)} under way` + (paused ? ", paused" : "");
       left = (m.left_ms && !paused ? `About ${span(m.left_ms)} left` : "Time left not known yet") + `, begun ${span(m.took_ms || 0)} ago` +
-        (state.total.moved >= 1000 ? `, ${bytes(state.total.moved)}/s` : "") + ".";
+        (m.bytes ? `, ${bytes(m.bytes)} to go` : "") + (state.total.moved >= 1000 ? ` at ${bytes(state.total.moved)}/s` : "") + ".";
     } else if (m.waiting) say = `${plural(m.waiting, "copy waits for its server", "copies wait for their servers")}, nothing to move.`;
     put($("moves-say"), say);
     put($("moves-left"), left);
