@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 
 	"github.com/etolabo/kumofs/subjects"
 )
@@ -36,7 +37,13 @@ func Open(dirs ...string) (*Chain, error) {
 	c := &Chain{}
 	for base := ""; len(rest) > 0; {
 		i := slices.IndexFunc(rest, func(s set) bool { return s.m.Base == base })
-		if i < 0 {
+		switch {
+		case i >= 0:
+		case rest[0].m.Base == "":
+			return nil, fmt.Errorf("%s is full, and so is %s: name one of them, and what is on top of it", rest[0].dir, c.sets[0].dir)
+		case slices.ContainsFunc(c.sets, func(s set) bool { return s.m.Base == rest[0].m.Base }):
+			return nil, fmt.Errorf("%s is on top of the backup with ID %s, and so is another that is named: name one of them", rest[0].dir, rest[0].m.Base)
+		default:
 			return nil, fmt.Errorf("%s is incremental, on top of the backup with ID %s: name that one, too", rest[0].dir, rest[0].m.Base)
 		}
 		next := rest[i]
@@ -180,32 +187,69 @@ func (r *fileReader) upcoming() int {
 	return r.at
 }
 
-// begin makes the folder in which a backup becomes complete. What an interrupted one
-// left there is replaced.
-func begin(dir string) (partial string, err error) {
+// begin makes the folder in which a backup becomes complete, and keeps others from
+// it until it is closed. What an interrupted one left there is replaced.
+func begin(dir string) (partial string, lock *os.File, err error) {
 	switch _, err := os.Stat(dir); {
 	case err == nil:
-		return "", fmt.Errorf("%s is there already: name another folder", dir)
+		return "", nil, fmt.Errorf("%s is there already: name another folder", dir)
 	case !errors.Is(err, fs.ErrNotExist):
-		return "", err
+		return "", nil, err
 	}
 	partial = filepath.Clean(dir) + ".partial"
 	if err := os.MkdirAll(partial, 0o700); err != nil {
-		return "", err
+		return "", nil, err
 	}
+	if lock, err = own(partial); err != nil {
+		return "", nil, err
+	}
+	if err := empty(partial); err != nil {
+		lock.Close()
+		return "", nil, err
+	}
+	return partial, lock, nil
+}
+
+// own locks a folder.
+func own(dir string) (*os.File, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("another backup is being written to %s: %w", dir, err)
+	}
+	// Whoever had it may have given it its name meanwhile.
+	mine, err := f.Stat()
+	if err == nil {
+		var now fs.FileInfo
+		if now, err = os.Stat(dir); err == nil && !os.SameFile(mine, now) {
+			err = fmt.Errorf("%s is another folder by now", dir)
+		}
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// empty removes the files of a backup that is not complete.
+func empty(partial string) error {
 	old, err := filepath.Glob(filepath.Join(partial, "*"))
 	if err != nil {
-		return "", err
+		return err
 	}
 	for _, path := range old {
 		if name := filepath.Base(path); name != manifestName && name != sumsName && filepath.Ext(name) != ".records" {
-			return "", fmt.Errorf("%s is no part of a backup: remove it, or name another folder", path)
+			return fmt.Errorf("%s is no part of a backup: remove it, or name another folder", path)
 		}
 		if err := os.Remove(path); err != nil {
-			return "", err
+			return err
 		}
 	}
-	return partial, nil
+	return nil
 }
 
 // complete gives a backup that is on the disk as a whole its name.
@@ -222,10 +266,11 @@ func complete(m *Manifest, partial, dir string) error {
 // Merge writes a chain as one full backup, with the ID of its newest: an incremental
 // one on top of that fits on top of this.
 func Merge(dir string, c *Chain, told func(bytes int64)) (*Manifest, error) {
-	partial, err := begin(dir)
+	partial, lock, err := begin(dir)
 	if err != nil {
 		return nil, err
 	}
+	defer lock.Close()
 	m := *c.Manifest()
 	m.Base, m.Parts = "", slices.Clone(m.Parts)
 	for p := range m.Parts {

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -62,9 +63,11 @@ func Take(ctx context.Context, c *admin.Client, o Options) (*Manifest, error) {
 				o.Base, t.base.ClusterID, len(t.base.Parts), table.ClusterID, table.Size())
 		}
 	}
-	if t.partial, err = begin(o.Dir); err != nil {
+	var lock *os.File
+	if t.partial, lock, err = begin(o.Dir); err != nil {
 		return nil, err
 	}
+	defer lock.Close()
 	m := &Manifest{
 		Format: format, Version: o.Version, ID: rand.Text(), Cluster: table.Cluster, ClusterID: table.ClusterID,
 		Began: time.Now().UTC().Truncate(time.Second), Table: table, Parts: make([]Part, table.Size()),

@@ -1,0 +1,113 @@
+package backup
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/etolabo/kumofs/subjects"
+	"github.com/etolabo/kumofs/subjects/digest"
+	"github.com/etolabo/kumofs/subjects/ring"
+)
+
+// small writes a backup of one partition with one key.
+func small(t *testing.T, id, base string) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "b")
+	partial, lock, err := begin(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	w, err := createFile(partial, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw := digest.Append(nil, &subjects.Record{Key: []byte("key"), Value: []byte("value")})
+	cut := digest.NewCutter(nil)
+	cut.Add([]byte("key"), raw)
+	part := Part{Ranges: []Range{{cut.End(nil), true}}}
+	if err := w.write(raw); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.finish(&part); err != nil {
+		t.Fatal(err)
+	}
+	m := &Manifest{Format: format, ID: id, Base: base, Table: &ring.Table{Partitions: make([]ring.Config, 1)}, Parts: []Part{part}}
+	if err := complete(m, partial, dir); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// Two that write to one folder would give it its name with files of both.
+func TestAFolderIsWrittenByOne(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "b")
+	partial, lock, err := begin(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := createFile(partial, 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := begin(dir); err == nil || !strings.Contains(err.Error(), "another backup") {
+		t.Errorf("a second one: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(partial, fileName(0))); err != nil {
+		t.Error(err)
+	}
+	lock.Close()
+	_, lock, err = begin(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lock.Close()
+	if _, err := os.Stat(filepath.Join(partial, fileName(0))); !os.IsNotExist(err) {
+		t.Errorf("what was left is there still: %v", err)
+	}
+}
+
+func TestChainsThatAreNone(t *testing.T) {
+	full, other := small(t, "A", ""), small(t, "B", "")
+	one, two := small(t, "C", "A"), small(t, "D", "A")
+	if c, err := Open(one, full); err != nil || c.Manifest().ID != "C" {
+		t.Fatal(err)
+	}
+	for _, x := range []struct {
+		dirs []string
+		want string
+	}{
+		{[]string{full, full}, "is full, and so is"},
+		{[]string{full, other}, "is full, and so is"},
+		{[]string{one}, "with ID A: name that one, too"},
+		{[]string{one, other}, "with ID A: name that one, too"},
+		{[]string{one, two, full}, "and so is another"},
+	} {
+		if _, err := Open(x.dirs...); err == nil || !strings.Contains(err.Error(), x.want) {
+			t.Errorf("%v: %v, want %s", x.dirs, err, x.want)
+		}
+	}
+}
+
+// Every end that is missing from the sums is noticed, and named.
+func TestSumsThatEnd(t *testing.T) {
+	dir := small(t, "A", "")
+	path := filepath.Join(dir, sumsName)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad := []string{strings.Repeat("x", 1<<20)}
+	for i := range text {
+		bad = append(bad, string(text[:i]))
+	}
+	for _, b := range bad {
+		if err := os.WriteFile(path, []byte(b), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Load(dir); err == nil || !strings.Contains(err.Error(), dir) {
+			t.Fatalf("%d bytes of %d: %v", len(b), len(text), err)
+		}
+	}
+}
