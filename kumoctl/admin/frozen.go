@@ -110,21 +110,20 @@ func (f *Frozen) Records(ctx context.Context, req subjects.PieceRequest, each fu
 
 // FreezePrimary freezes a partition at whoever leads it, and calls f. When that
 // fails for a reason that may pass, as when the primary does, it does so again, until
-// nothing has gone well for as long as patience.
+// nothing has gone well for as long as patience, or it has failed time after time
+// after it had gone well for long, as when the partition changes faster than it is
+// read.
 func (c *Client) FreezePrimary(ctx context.Context, t *ring.Table, p ring.Partition, patience time.Duration, f func(f *Frozen, node ring.Node) error) error {
-	failing := time.Now()
+	try := attempts{patience: patience, failing: time.Now()}
 	for {
 		began := time.Now()
 		err := c.freezePrimary(ctx, t, p, f)
-		if time.Since(began) > patience/2 {
-			failing = time.Now() // it went well for a while
-		}
 		switch {
 		case err == nil:
 			return nil
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case !gone(err) || time.Since(failing) > patience || !pause(ctx, freezePause):
+		case !gone(err) || !try.again(began, time.Now()) || !pause(ctx, freezePause):
 			return fmt.Errorf("partition %d: %w", p, err)
 		}
 		asking, cancel := context.WithTimeout(ctx, tableWithin)
@@ -133,6 +132,23 @@ func (c *Client) FreezePrimary(ctx context.Context, t *ring.Table, p ring.Partit
 		}
 		cancel()
 	}
+}
+
+// attempts tell whether what has failed is tried again.
+type attempts struct {
+	patience time.Duration
+	failing  time.Time // since then nothing went well
+	long     int       // that failed after they had gone well for a while
+}
+
+const maxLong = 4
+
+func (a *attempts) again(began, ended time.Time) bool {
+	if ended.Sub(began) > a.patience/2 {
+		a.failing = ended
+		a.long++
+	}
+	return a.long < maxLong && ended.Sub(a.failing) <= a.patience
 }
 
 func (c *Client) freezePrimary(ctx context.Context, t *ring.Table, p ring.Partition, do func(f *Frozen, node ring.Node) error) error {
