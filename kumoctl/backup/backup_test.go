@@ -1,6 +1,8 @@
 package backup
 
 import (
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -87,6 +89,37 @@ func TestChainsThatAreNone(t *testing.T) {
 		if _, err := Open(x.dirs...); err == nil || !strings.Contains(err.Error(), x.want) {
 			t.Errorf("%v: %v, want %s", x.dirs, err, x.want)
 		}
+	}
+}
+
+// Reading and merging end when they are interrupted, and leave no backup.
+func TestInterrupted(t *testing.T) {
+	dir := small(t, "A", "")
+	c, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := func(int64) {}
+	ctx, cancel := context.WithCancel(t.Context())
+	if err := c.Verify(ctx, told); err != nil {
+		t.Error(err)
+	}
+	cancel()
+	if err := c.Verify(ctx, told); !errors.Is(err, context.Canceled) {
+		t.Errorf("verify: %v", err)
+	}
+	merged := dir + "-merged"
+	if _, err := Merge(ctx, merged, c, told); !errors.Is(err, context.Canceled) {
+		t.Errorf("merge: %v", err)
+	}
+	if _, err := os.Stat(merged); !os.IsNotExist(err) {
+		t.Errorf("half a backup has a name: %v", err)
+	}
+	if _, err := Merge(t.Context(), merged, c, told); err != nil {
+		t.Error(err)
+	}
+	if _, err := Verify(t.Context(), merged, told); err != nil {
+		t.Error(err)
 	}
 }
 

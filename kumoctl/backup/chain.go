@@ -2,6 +2,7 @@ package backup
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -81,9 +82,9 @@ func (c *Chain) Files() (n int64) {
 }
 
 // Verify reads and checks everything; see the function.
-func (c *Chain) Verify(told func(bytes int64)) error {
+func (c *Chain) Verify(ctx context.Context, told func(bytes int64)) error {
 	for _, s := range c.sets {
-		if _, err := Verify(s.dir, told); err != nil {
+		if _, err := Verify(ctx, s.dir, told); err != nil {
 			return err
 		}
 	}
@@ -264,8 +265,9 @@ func complete(m *Manifest, partial, dir string) error {
 }
 
 // Merge writes a chain as one full backup, with the ID of its newest: an incremental
-// one on top of that fits on top of this.
-func Merge(dir string, c *Chain, told func(bytes int64)) (*Manifest, error) {
+// one on top of that fits on top of this. An error, or the end of ctx, leaves
+// dir.partial, which the next attempt replaces.
+func Merge(ctx context.Context, dir string, c *Chain, told func(bytes int64)) (*Manifest, error) {
 	partial, lock, err := begin(dir)
 	if err != nil {
 		return nil, err
@@ -283,7 +285,13 @@ func Merge(dir string, c *Chain, told func(bytes int64)) (*Manifest, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := c.Part(p, func(_ *subjects.Record, raw []byte) error { return w.write(raw) }); err != nil {
+		err = c.Part(p, func(_ *subjects.Record, raw []byte) error {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			return w.write(raw)
+		})
+		if err != nil {
 			w.f.Close()
 			return nil, err
 		}
