@@ -41,8 +41,9 @@ const (
 	// 32 MiB of what has changed; maxQuestions what is asked of them.
 	maxFrozen    = 16
 	maxQuestions = 32
-	// frozenFor is for how long a copy stays frozen of which nobody asks anything.
-	frozenFor = time.Minute
+	// frozenFor is for how long a copy stays frozen of which nobody asks anything:
+	// shorter than whoever finds all frozen asks again.
+	frozenFor = 45 * time.Second
 	// frozenRate is how many bytes of frozen copies are read a second.
 	frozenRate = 64 << 20
 	// A piece is so large, about, and digests are of so many bytes.

@@ -30,8 +30,8 @@ const (
 	tableWithin   = 5 * time.Second
 )
 
-// Freeze freezes a server's copy, once: one that is not thawed is by itself after a
-// minute.
+// Freeze freezes a server's copy, once: one that is not thawed is by itself when
+// nobody has asked for it for most of a minute.
 func (c *Client) Freeze(ctx context.Context, node string, req subjects.FreezeRequest) (*Frozen, error) {
 	f := &Frozen{c: c, node: node}
 	if err := c.NodeOnce(ctx, node, subjects.NodeFreeze, req, &f.FrozenCopy); err != nil {
@@ -73,6 +73,12 @@ func (f *Frozen) Piece(ctx context.Context, req subjects.PieceRequest) (rep subj
 	return rep, rep.Err()
 }
 
+// Touch keeps the copy frozen while nothing is asked of it for long.
+func (f *Frozen) Touch(ctx context.Context) error {
+	_, err := f.Piece(ctx, subjects.PieceRequest{From: bytes.Repeat([]byte{0xff}, subjects.MaxKey), KeysOnly: true})
+	return err
+}
+
 // Records calls each with the records of a range, in the order of their keys, which
 // it checks; raw is one as package digest writes it, and what rec holds aliases it.
 // Then read is called with how many records and bytes a piece had. Their errors end
@@ -110,20 +116,21 @@ func (f *Frozen) Records(ctx context.Context, req subjects.PieceRequest, each fu
 
 // FreezePrimary freezes a partition at whoever leads it, and calls f. When that
 // fails for a reason that may pass, as when the primary does, it does so again, until
-// nothing has gone well for as long as patience, or it has failed time after time
-// after it had gone well for long, as when the partition changes faster than it is
-// read.
+// nothing has gone well for as long as patience.
 func (c *Client) FreezePrimary(ctx context.Context, t *ring.Table, p ring.Partition, patience time.Duration, f func(f *Frozen, node ring.Node) error) error {
-	try := attempts{patience: patience, failing: time.Now()}
+	failing := time.Now()
 	for {
 		began := time.Now()
 		err := c.freezePrimary(ctx, t, p, f)
+		if time.Since(began) > patience/2 {
+			failing = time.Now() // it went well for a while
+		}
 		switch {
 		case err == nil:
 			return nil
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case !gone(err) || !try.again(began, time.Now()) || !pause(ctx, freezePause):
+		case !gone(err) || time.Since(failing) > patience || !pause(ctx, freezePause):
 			return fmt.Errorf("partition %d: %w", p, err)
 		}
 		asking, cancel := context.WithTimeout(ctx, tableWithin)
@@ -132,23 +139,6 @@ func (c *Client) FreezePrimary(ctx context.Context, t *ring.Table, p ring.Partit
 		}
 		cancel()
 	}
-}
-
-// attempts tell whether what has failed is tried again.
-type attempts struct {
-	patience time.Duration
-	failing  time.Time // since then nothing went well
-	long     int       // that failed after they had gone well for a while
-}
-
-const maxLong = 4
-
-func (a *attempts) again(began, ended time.Time) bool {
-	if ended.Sub(began) > a.patience/2 {
-		a.failing = ended
-		a.long++
-	}
-	return a.long < maxLong && ended.Sub(a.failing) <= a.patience
 }
 
 func (c *Client) freezePrimary(ctx context.Context, t *ring.Table, p ring.Partition, do func(f *Frozen, node ring.Node) error) error {

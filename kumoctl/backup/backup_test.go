@@ -7,6 +7,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/time/rate"
 
 	"github.com/etolabo/kumofs/subjects"
 	"github.com/etolabo/kumofs/subjects/digest"
@@ -119,6 +122,34 @@ func TestInterrupted(t *testing.T) {
 		t.Error(err)
 	}
 	if _, err := Verify(t.Context(), merged, told); err != nil {
+		t.Error(err)
+	}
+}
+
+// A slow backup has its copies stay frozen while it waits.
+func TestSlowBackupsKeepCopiesFrozen(t *testing.T) {
+	tk := taker{pace: rate.NewLimiter(1e9, 10), o: Options{Told: func(int, int64, int64) {}}}
+	n := 0
+	if err := tk.told(t.Context(), func(context.Context) error { n++; return nil }, 1, 95); err != nil || n != 10 {
+		t.Errorf("touched %d times: %v", n, err)
+	}
+}
+
+// What fails soon may be tried again, what fails late a few times: a partition that
+// changes faster than it is read would be read for ever.
+func TestAttemptsEnd(t *testing.T) {
+	a := attempts{patience: time.Minute}
+	for i := range 100 {
+		if err := a.ended(time.Second, subjects.ErrBusy); !errors.Is(err, subjects.ErrBusy) {
+			t.Fatalf("short attempt %d: %v", i, err)
+		}
+	}
+	for i := range maxLong {
+		if err := a.ended(time.Hour, subjects.ErrBusy); errors.Is(err, subjects.ErrBusy) != (i+1 < maxLong) {
+			t.Errorf("long attempt %d: %v", i, err)
+		}
+	}
+	if err := a.ended(time.Hour, nil); err != nil {
 		t.Error(err)
 	}
 }
