@@ -129,7 +129,7 @@ func (g *global) verifyBackups(cmd *cobra.Command, dirs []string) error {
 	list := []backupDone{}
 	for _, dir := range dirs {
 		m := startMeter(cmd.ErrOrStderr(), "check "+dir, "", 0)
-		done, err := backup.Verify(dir, func(n int64) { m.bytes.Add(n) })
+		done, err := backup.Verify(cmd.Context(), dir, func(n int64) { m.bytes.Add(n) })
 		m.end()
 		if err != nil {
 			return err
@@ -161,7 +161,7 @@ the newest source fit on top of the result.`,
 				return err
 			}
 			m := startMeter(cmd.ErrOrStderr(), "merge", "", chain.Manifest().Bytes)
-			done, err := backup.Merge(args[0], chain, func(n int64) { m.bytes.Add(n) })
+			done, err := backup.Merge(cmd.Context(), args[0], chain, func(n int64) { m.bytes.Add(n) })
 			m.end()
 			if err != nil {
 				return err

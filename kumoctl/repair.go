@@ -35,6 +35,7 @@ type differ struct {
 	Ranges    int            `json:"ranges"` // of keys that differed
 	From      []byte         `json:"from"`   // where the first begins
 	Mended    bool           `json:"mended"`
+	Unsure    string         `json:"unsure,omitempty"` // why it was not
 }
 
 type repair struct {
@@ -57,7 +58,8 @@ func newRepair(g *global) *cobra.Command {
 		Long: `Compare the copies of every partition, by digests of ranges of keys at the same entry
 of their logs, while the cluster runs. A copy that differs is made anew from the
 primary's, one of a partition at a time; if it is the primary's that differs from
-several others that agree, another leads, and that one is made anew.
+several others that agree, another leads, and that one is made anew. Where it cannot
+be told which copy is right none is made anew: run it again once all are in sync.
 
 Interrupted, it leaves nothing half done: what servers have begun they end. With
 --skip 1h it goes on where it was: what was found equal within an hour is not
@@ -104,7 +106,11 @@ func (g *global) printRepair(cmd *cobra.Command, d *repairDone) error {
 			if x.Mended {
 				what = "differed, and was made anew"
 			}
-			fmt.Fprintf(w, "partition %d: the copy at %s %s: %d ranges of keys, the first from %q on\n", x.Partition, x.Node, what, x.Ranges, x.From)
+			why := ""
+			if x.Unsure != "" {
+				why = "; not made anew: " + x.Unsure
+			}
+			fmt.Fprintf(w, "partition %d: the copy at %s %s: %d ranges of keys, the first from %q on%s\n", x.Partition, x.Node, what, x.Ranges, x.From, why)
 		}
 		if d.Absent > 0 {
 			fmt.Fprintf(w, "%d copies are not in sync, and were not compared\n", d.Absent)
@@ -140,7 +146,7 @@ func (r *repair) partition(ctx context.Context, t *ring.Table, p ring.Partition)
 			return err
 		}
 		r.note(rep, skipped)
-		if rep.Differing() == 0 || r.check {
+		if rep.Differing() == 0 || r.check || rep.Unsure != "" {
 			return nil
 		}
 		if rep.Mended == "" {
@@ -171,8 +177,8 @@ func (r *repair) note(rep *subjects.CompareReport, skipped bool) {
 		r.m.bytes.Add(rep.Bytes)
 	}
 	for _, c := range rep.Copies {
-		if c.Differs > 0 && (r.check || c.Node == rep.Mended) {
-			r.done.Differed = append(r.done.Differed, differ{rep.Partition, c.Node, c.Differs, c.From, c.Node == rep.Mended})
+		if c.Differs > 0 && (r.check || c.Node == rep.Mended || rep.Unsure != "") {
+			r.done.Differed = append(r.done.Differed, differ{rep.Partition, c.Node, c.Differs, c.From, c.Node == rep.Mended, rep.Unsure})
 		}
 	}
 }

@@ -141,6 +141,49 @@ func TestRepair(t *testing.T) {
 	}
 }
 
+// Two copies are in sync, and differ: nothing is made anew from one of which nobody
+// knows whether it is right, until the third is back and shows it.
+func TestRepairWaitsForTheThirdCopy(t *testing.T) {
+	c := newTestCluster(t, func(o *local.Options) {})
+	list := items(500, int32(time.Now().Unix())+100*24*3600)
+	c.set(list...)
+	c.whole()
+	eventually(t, "server2 has all in its file", func() bool {
+		var st []nodeStats
+		c.into(&st, "stat")
+		ready := 0
+		for _, n := range st {
+			if n.Stats["items"] == float64(len(list)) && n.Stats["unapplied"] == float64(0) {
+				ready++
+			}
+		}
+		return ready == 3
+	})
+	if err := c.Stop("server2"); err != nil {
+		t.Fatal(err)
+	}
+	falsify(t, filepath.Join(c.Dir(), "server2"))
+	if err := c.StartNode("server2"); err != nil {
+		t.Fatal(err)
+	}
+	c.whole()
+	if err := c.Stop("server3"); err != nil {
+		t.Fatal(err)
+	}
+	out, errs := c.command(cli.ExitFailed, "repair")
+	if strings.Count(out, "not made anew") != 16 || !strings.Contains(errs, "16 copies differ") {
+		t.Errorf("%s%s", out, errs)
+	}
+	if err := c.StartNode("server3"); err != nil {
+		t.Fatal(err)
+	}
+	c.whole()
+	c.command(cli.ExitDone, "repair")
+	for _, it := range list {
+		c.has(it)
+	}
+}
+
 // Servers compare their copies without being asked, and mend them.
 func TestCopiesAreComparedByThemselves(t *testing.T) {
 	c := newTestCluster(t, func(o *local.Options) {

@@ -51,7 +51,7 @@ backup has not stay. Interrupted, it can be run again.`,
 				return err
 			}
 			m := startMeter(cmd.ErrOrStderr(), "check", "", chain.Files())
-			err = chain.Verify(func(n int64) { m.bytes.Add(n) })
+			err = chain.Verify(cmd.Context(), func(n int64) { m.bytes.Add(n) })
 			m.end()
 			if err != nil {
 				return fmt.Errorf("nothing is restored: %w", err)

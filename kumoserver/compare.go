@@ -131,6 +131,10 @@ func (s *Server) mendOne(ctx context.Context, rep *subjects.CompareReport) error
 	if i < 0 {
 		return nil
 	}
+	if rep.Unsure != "" {
+		s.log.Warn("copies differ, and none is made anew", "partition", rep.Partition, "why", rep.Unsure)
+		return nil
+	}
 	odd := rep.Copies[i]
 	req := subjects.MendRequest{
 		Partition: rep.Partition, Epoch: rep.Epoch,

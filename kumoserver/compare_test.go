@@ -91,6 +91,42 @@ func TestJudge(t *testing.T) {
 	}
 }
 
+// No copy is made anew from the primary's where another, that is not in sync or
+// differs elsewhere, may show that the primary's is the wrong one.
+func TestUnsure(t *testing.T) {
+	good, bad := rangesOf("abc"), rangesOf("abc", 2)
+	for _, tt := range []struct {
+		name   string
+		own    []subjects.KeyRange
+		others []any
+		absent int
+		want   bool
+	}{
+		{"equal, and one is absent", good, []any{good}, 1, false},
+		{"two of two", bad, []any{good}, 0, false},
+		{"two, and one is absent", bad, []any{good}, 1, true},
+		{"two, and one cannot be read", bad, []any{good, errors.New("no")}, 0, true},
+		{"one of three", good, []any{good, bad}, 0, false},
+		{"one of four, and one is absent", good, []any{good, good, bad}, 1, false},
+		{"the primary's", bad, []any{good, good}, 0, false},
+		{"all, in one range", good, []any{bad, rangesOf("abc", 3)}, 0, false},
+		{"the primary's and another, elsewhere", bad, []any{good, rangesOf("abc", 1, 1, 2)}, 0, true},
+		{"two others, elsewhere", good, []any{bad, rangesOf("abc", 1, 1, 2)}, 0, false},
+	} {
+		rep := &subjects.CompareReport{Copies: make([]subjects.ComparedCopy, 1+len(tt.others)), Absent: tt.absent}
+		var copies []*replicaCopy
+		for _, o := range tt.others {
+			c := &replicaCopy{}
+			c.err, _ = o.(error)
+			c.ranges, _ = o.([]subjects.KeyRange)
+			copies = append(copies, c)
+		}
+		if judge(rep, tt.own, copies); (rep.Unsure != "") != tt.want {
+			t.Errorf("%s: %q", tt.name, rep.Unsure)
+		}
+	}
+}
+
 func TestSamePoint(t *testing.T) {
 	own := subjects.Version{Epoch: 2, Seq: 9}
 	for _, tt := range []struct {

@@ -41,8 +41,9 @@ const (
 	// 32 MiB of what has changed; maxQuestions what is asked of them.
 	maxFrozen    = 16
 	maxQuestions = 32
-	// frozenFor is for how long a copy stays frozen of which nobody asks anything.
-	frozenFor = time.Minute
+	// frozenFor is for how long a copy stays frozen of which nobody asks anything:
+	// shorter than whoever finds all frozen asks again.
+	frozenFor = 45 * time.Second
 	// frozenRate is how many bytes of frozen copies are read a second.
 	frozenRate = 64 << 20
 	// A piece is so large, about, and digests are of so many bytes.
@@ -149,32 +150,65 @@ func (s *Server) freeze(ctx context.Context, req subjects.FreezeRequest) (rep su
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(req.WaitMS)*time.Millisecond+time.Second)
 	defer cancel()
-	f, err := s.store.Freeze(ctx, req.Partition, req.Seq)
+	var f *store.Frozen
+	freeze := func() (err error) {
+		f, err = s.store.Freeze(ctx, req.Partition, req.Seq)
+		return err
+	}
+	if req.Primary {
+		rep.Epoch, err = s.asPrimary(ctx, req.Partition, freeze)
+	} else {
+		err = freeze()
+	}
+	if err != nil && f != nil {
+		f.Thaw()
+		return rep, err
+	}
 	switch {
 	case errors.Is(err, store.ErrPassed):
 		return rep, fmt.Errorf("%w: %w", subjects.ErrPassed, err)
 	case errors.Is(err, context.DeadlineExceeded):
 		return rep, fmt.Errorf("%w: %w", subjects.ErrTimeout, err)
+	case errors.Is(err, subjects.ErrUnavailable) || errors.Is(err, subjects.ErrBusy):
+		return rep, err
 	case err != nil:
 		return rep, fmt.Errorf("%w: %w", subjects.ErrUnavailable, err)
 	}
-	rep = subjects.FrozenCopy{Snapshot: rand.Text(), Partition: req.Partition, At: f.At()}
-	if req.Primary {
-		rep.Epoch, err = s.mayTell(ctx, req.Partition)
-	}
-	if err == nil {
-		err = s.frozen.add(rep.Snapshot, f)
-	}
-	if err != nil {
+	rep.Snapshot, rep.Partition, rep.At = rand.Text(), req.Partition, f.At()
+	if err = s.frozen.add(rep.Snapshot, f); err != nil {
 		f.Thaw()
 	}
 	return rep, err
 }
 
-// mayTell reports whether what was read of a partition just now is what a read of
-// any key would be answered by: this process leads, as R5 asks for, and knows the
-// fate of every entry.
-func (s *Server) mayTell(ctx context.Context, p ring.Partition) (ring.Epoch, error) {
+// asPrimary calls a function that takes a partition's records, and reports whether
+// they are what a read of any key would be answered by: this process leads, as R5
+// asks for, and knows the fate of every entry. It has to before the function begins,
+// too: what a replica had, or a primary that did not know the fate of all yet, may
+// lack what was acknowledged.
+func (s *Server) asPrimary(ctx context.Context, p ring.Partition, take func() error) (ring.Epoch, error) {
+	before, err := s.mayTell(p)
+	if err != nil {
+		return 0, err
+	}
+	if err := take(); err != nil {
+		return 0, err
+	}
+	after, err := s.mayTell(p)
+	switch {
+	case err != nil:
+		return 0, err
+	case after != before:
+		return 0, fmt.Errorf("partition %d went from epoch %d to %d meanwhile: %w", p, before, after, subjects.ErrBusy)
+	case !s.o.Replica.Confirm:
+		return after, nil
+	}
+	return after, s.confirmed(ctx, p, after)
+}
+
+// mayTell reports whether this process may answer reads of every key of a partition
+// now, and in which epoch, if its replicas confirm it where they are to.
+func (s *Server) mayTell(p ring.Partition) (ring.Epoch, error) {
 	at := s.serving[p].now.Load()
 	now := boottime()
 	switch {
@@ -182,10 +216,8 @@ func (s *Server) mayTell(ctx context.Context, p ring.Partition) (ring.Epoch, err
 		return 0, fmt.Errorf("%s does not lead partition %d: %w", s.name, p, subjects.ErrUnavailable)
 	case len(at.Hidden) > 0 || now >= s.serving[p].until.Load():
 		return 0, fmt.Errorf("partition %d waits for its replicas: %w", p, subjects.ErrBusy)
-	case !s.o.Replica.Confirm:
-		return at.Epoch, nil
 	}
-	return at.Epoch, s.confirmed(ctx, p, at.Epoch)
+	return at.Epoch, nil
 }
 
 // confirmed has the replicas confirm that this process leads, as they confirm a read.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -255,7 +256,8 @@ func bytesOf(ranges []subjects.KeyRange) (n int64) {
 }
 
 // judge says which copies differ from the one that counts: the primary's, unless
-// there are several others that agree with each other and not with it.
+// there are several others that agree with each other and not with it; and whether
+// it cannot be told that it is the right one.
 func judge(rep *subjects.CompareReport, ranges []subjects.KeyRange, copies []*replicaCopy) {
 	agree := 0 // of the others, with the first of them
 	for i, c := range copies {
@@ -270,12 +272,73 @@ func judge(rep *subjects.CompareReport, ranges []subjects.KeyRange, copies []*re
 		}
 	}
 	if len(copies) < 2 || agree < len(copies) || copies[0].err != nil || rep.Copies[1].Differs == 0 {
+		rep.Unsure = unsure(rep, ranges, copies)
 		return
 	}
 	rep.Copies[0].Differs, rep.Copies[0].From = rep.Copies[1].Differs, rep.Copies[1].From
 	for i := range copies {
 		rep.Copies[i+1].Differs, rep.Copies[i+1].From = 0, nil
 	}
+}
+
+// unsure says why the primary's copy, which counts, may not be the right one: making
+// others anew from it could leave no copy that is right. Where all copies were read
+// and no two agree against it, it counts, since clients see what it has.
+func unsure(rep *subjects.CompareReport, ranges []subjects.KeyRange, copies []*replicaCopy) string {
+	all, same, unread := 1+len(copies)+rep.Absent, 1, rep.Absent
+	for i, c := range copies {
+		switch {
+		case c.err != nil:
+			unread++
+		case rep.Copies[i+1].Differs == 0:
+			same++
+		}
+	}
+	if rep.Differing() == 0 {
+		return ""
+	}
+	if unread > 0 && 2*same <= all {
+		return fmt.Sprintf("%d copies are not in sync or cannot be read, and may be needed to tell which of the others is right", unread)
+	}
+	for i := range ranges {
+		if outvoted(&ranges[i], copies) {
+			return fmt.Sprintf("copies differ in several ways, and the primary's from others that agree on the keys from %q on", ranges[i].From)
+		}
+	}
+	return ""
+}
+
+// outvoted reports whether more copies agree with each other on a range than have it
+// as the primary.
+func outvoted(r *subjects.KeyRange, copies []*replicaCopy) bool {
+	var others []subjects.KeyRange // that begin where r does; one that is none has no count
+	same := 1
+	for _, c := range copies {
+		if c.err != nil {
+			continue
+		}
+		i, ok := slices.BinarySearchFunc(c.ranges, r.From, func(x subjects.KeyRange, from []byte) int { return bytes.Compare(x.From, from) })
+		switch {
+		case ok && c.ranges[i].Same(r):
+			same++
+		case ok:
+			others = append(others, c.ranges[i])
+		default:
+			others = append(others, subjects.KeyRange{})
+		}
+	}
+	for i := range others {
+		agree := 0
+		for j := range others {
+			if others[i].Same(&others[j]) {
+				agree++
+			}
+		}
+		if agree > same {
+			return true
+		}
+	}
+	return false
 }
 
 // differing counts the ranges of two copies, in the order of their keys, that are not

@@ -30,6 +30,9 @@ type CompareReport struct {
 	Absent int `json:"absent,omitempty"`
 	// Mended is the node whose copy is made anew.
 	Mended string `json:"mended,omitempty"`
+	// Unsure says why none is made anew although some differ: which are right cannot
+	// be told.
+	Unsure string `json:"unsure,omitempty"`
 	// Error says why they could not be compared.
 	Error *WireError `json:"error,omitempty"`
 }

@@ -4,7 +4,7 @@ import "github.com/etolabo/kumofs/subjects/ring"
 
 // FreezeRequest asks a server for its copy of a partition as it is at one entry. It
 // is there to be read, while the copy goes on, until ThawRequest, or until nobody
-// has asked for it for a minute. The errors are ErrBusy (too many are frozen),
+// has asked for it for 45 s. The errors are ErrBusy (too many are frozen),
 // ErrPassed, ErrUnavailable (the copy is not whole, or the server does not lead the
 // partition) and ErrTimeout.
 type FreezeRequest struct {

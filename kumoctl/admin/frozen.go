@@ -30,8 +30,8 @@ const (
 	tableWithin   = 5 * time.Second
 )
 
-// Freeze freezes a server's copy, once: one that is not thawed is by itself after a
-// minute.
+// Freeze freezes a server's copy, once: one that is not thawed is by itself when
+// nobody has asked for it for most of a minute.
 func (c *Client) Freeze(ctx context.Context, node string, req subjects.FreezeRequest) (*Frozen, error) {
 	f := &Frozen{c: c, node: node}
 	if err := c.NodeOnce(ctx, node, subjects.NodeFreeze, req, &f.FrozenCopy); err != nil {
@@ -71,6 +71,12 @@ func (f *Frozen) Piece(ctx context.Context, req subjects.PieceRequest) (rep subj
 		return rep, fmt.Errorf("the answer on %s does not parse: %w", subject, err)
 	}
 	return rep, rep.Err()
+}
+
+// Touch keeps the copy frozen while nothing is asked of it for long.
+func (f *Frozen) Touch(ctx context.Context) error {
+	_, err := f.Piece(ctx, subjects.PieceRequest{From: bytes.Repeat([]byte{0xff}, subjects.MaxKey), KeysOnly: true})
+	return err
 }
 
 // Records calls each with the records of a range, in the order of their keys, which

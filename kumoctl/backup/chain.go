@@ -2,12 +2,14 @@ package backup
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 
 	"github.com/etolabo/kumofs/subjects"
 )
@@ -36,7 +38,13 @@ func Open(dirs ...string) (*Chain, error) {
 	c := &Chain{}
 	for base := ""; len(rest) > 0; {
 		i := slices.IndexFunc(rest, func(s set) bool { return s.m.Base == base })
-		if i < 0 {
+		switch {
+		case i >= 0:
+		case rest[0].m.Base == "":
+			return nil, fmt.Errorf("%s is full, and so is %s: name one of them, and what is on top of it", rest[0].dir, c.sets[0].dir)
+		case slices.ContainsFunc(c.sets, func(s set) bool { return s.m.Base == rest[0].m.Base }):
+			return nil, fmt.Errorf("%s is on top of the backup with ID %s, and so is another that is named: name one of them", rest[0].dir, rest[0].m.Base)
+		default:
 			return nil, fmt.Errorf("%s is incremental, on top of the backup with ID %s: name that one, too", rest[0].dir, rest[0].m.Base)
 		}
 		next := rest[i]
@@ -74,9 +82,9 @@ func (c *Chain) Files() (n int64) {
 }
 
 // Verify reads and checks everything; see the function.
-func (c *Chain) Verify(told func(bytes int64)) error {
+func (c *Chain) Verify(ctx context.Context, told func(bytes int64)) error {
 	for _, s := range c.sets {
-		if _, err := Verify(s.dir, told); err != nil {
+		if _, err := Verify(ctx, s.dir, told); err != nil {
 			return err
 		}
 	}
@@ -180,32 +188,69 @@ func (r *fileReader) upcoming() int {
 	return r.at
 }
 
-// begin makes the folder in which a backup becomes complete. What an interrupted one
-// left there is replaced.
-func begin(dir string) (partial string, err error) {
+// begin makes the folder in which a backup becomes complete, and keeps others from
+// it until it is closed. What an interrupted one left there is replaced.
+func begin(dir string) (partial string, lock *os.File, err error) {
 	switch _, err := os.Stat(dir); {
 	case err == nil:
-		return "", fmt.Errorf("%s is there already: name another folder", dir)
+		return "", nil, fmt.Errorf("%s is there already: name another folder", dir)
 	case !errors.Is(err, fs.ErrNotExist):
-		return "", err
+		return "", nil, err
 	}
 	partial = filepath.Clean(dir) + ".partial"
 	if err := os.MkdirAll(partial, 0o700); err != nil {
-		return "", err
+		return "", nil, err
 	}
+	if lock, err = own(partial); err != nil {
+		return "", nil, err
+	}
+	if err := empty(partial); err != nil {
+		lock.Close()
+		return "", nil, err
+	}
+	return partial, lock, nil
+}
+
+// own locks a folder.
+func own(dir string) (*os.File, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("another backup is being written to %s: %w", dir, err)
+	}
+	// Whoever had it may have given it its name meanwhile.
+	mine, err := f.Stat()
+	if err == nil {
+		var now fs.FileInfo
+		if now, err = os.Stat(dir); err == nil && !os.SameFile(mine, now) {
+			err = fmt.Errorf("%s is another folder by now", dir)
+		}
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// empty removes the files of a backup that is not complete.
+func empty(partial string) error {
 	old, err := filepath.Glob(filepath.Join(partial, "*"))
 	if err != nil {
-		return "", err
+		return err
 	}
 	for _, path := range old {
 		if name := filepath.Base(path); name != manifestName && name != sumsName && filepath.Ext(name) != ".records" {
-			return "", fmt.Errorf("%s is no part of a backup: remove it, or name another folder", path)
+			return fmt.Errorf("%s is no part of a backup: remove it, or name another folder", path)
 		}
 		if err := os.Remove(path); err != nil {
-			return "", err
+			return err
 		}
 	}
-	return partial, nil
+	return nil
 }
 
 // complete gives a backup that is on the disk as a whole its name.
@@ -220,12 +265,14 @@ func complete(m *Manifest, partial, dir string) error {
 }
 
 // Merge writes a chain as one full backup, with the ID of its newest: an incremental
-// one on top of that fits on top of this.
-func Merge(dir string, c *Chain, told func(bytes int64)) (*Manifest, error) {
-	partial, err := begin(dir)
+// one on top of that fits on top of this. An error, or the end of ctx, leaves
+// dir.partial, which the next attempt replaces.
+func Merge(ctx context.Context, dir string, c *Chain, told func(bytes int64)) (*Manifest, error) {
+	partial, lock, err := begin(dir)
 	if err != nil {
 		return nil, err
 	}
+	defer lock.Close()
 	m := *c.Manifest()
 	m.Base, m.Parts = "", slices.Clone(m.Parts)
 	for p := range m.Parts {
@@ -238,7 +285,13 @@ func Merge(dir string, c *Chain, told func(bytes int64)) (*Manifest, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := c.Part(p, func(_ *subjects.Record, raw []byte) error { return w.write(raw) }); err != nil {
+		err = c.Part(p, func(_ *subjects.Record, raw []byte) error {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			return w.write(raw)
+		})
+		if err != nil {
 			w.f.Close()
 			return nil, err
 		}

@@ -3,6 +3,7 @@ package backup
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -176,13 +177,13 @@ func (r *fileReader) end() error {
 
 // Verify reads everything in a backup and checks it. The error names the file that
 // is damaged (*DamageError). told is called with the bytes that were read.
-func Verify(dir string, told func(bytes int64)) (*Manifest, error) {
+func Verify(ctx context.Context, dir string, told func(bytes int64)) (*Manifest, error) {
 	m, err := Load(dir)
 	if err != nil {
 		return nil, err
 	}
 	for i := range m.Parts {
-		if err := verifyPart(dir, m, &m.Parts[i]); err != nil {
+		if err := verifyPart(ctx, dir, m, &m.Parts[i]); err != nil {
 			return nil, err
 		}
 		told(m.Parts[i].Size)
@@ -190,7 +191,7 @@ func Verify(dir string, told func(bytes int64)) (*Manifest, error) {
 	return m, nil
 }
 
-func verifyPart(dir string, m *Manifest, part *Part) error {
+func verifyPart(ctx context.Context, dir string, m *Manifest, part *Part) error {
 	r, err := openFile(dir, part)
 	if err != nil {
 		return err
@@ -198,6 +199,9 @@ func verifyPart(dir string, m *Manifest, part *Part) error {
 	defer r.close()
 	for {
 		g, err := r.next(func(rec *subjects.Record, _ []byte) error {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
 			if p := m.Table.Of(rec.Key); p != part.Partition {
 				return damaged(r.path, "at byte %d: key %q is of partition %d", r.size, rec.Key, p)
 			}

@@ -3,7 +3,6 @@
 package backup
 
 import (
-	"bufio"
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
@@ -177,16 +176,20 @@ func readSums(dir string) (map[string]string, error) {
 		return nil, err
 	}
 	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, 1<<24))
+	if err != nil {
+		return nil, &DamageError{path, err}
+	}
 	sums := map[string]string{}
-	lines := bufio.NewScanner(io.LimitReader(f, 1<<24))
-	for lines.Scan() {
-		sum, name, ok := strings.Cut(lines.Text(), "  ")
-		if !ok {
+	for len(text) > 0 {
+		line, rest, whole := bytes.Cut(text, []byte("\n"))
+		sum, name, ok := strings.Cut(string(line), "  ")
+		if !ok || !whole {
 			return nil, damaged(path, "line %d is no checksum", len(sums)+1)
 		}
-		sums[name] = sum
+		sums[name], text = sum, rest
 	}
-	return sums, lines.Err()
+	return sums, nil
 }
 
 func isDir(path string) bool {

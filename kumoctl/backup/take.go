@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -34,18 +35,19 @@ const atOnce = 4
 
 // taker takes one backup.
 type taker struct {
-	o       Options
-	c       *admin.Client
-	base    *Manifest
-	pace    *rate.Limiter
-	partial string
+	o          Options
+	c          *admin.Client
+	base       *Manifest
+	pace       *rate.Limiter
+	partial    string
+	touchEvery time.Duration
 }
 
 // Take takes a backup of a cluster that is running. All that was acknowledged
 // before is in it. Each partition is as it was at one moment of its own. An error,
 // or the end of ctx, leaves Dir.partial, which the next attempt replaces.
 func Take(ctx context.Context, c *admin.Client, o Options) (*Manifest, error) {
-	t := &taker{o: o, c: c, pace: rate.NewLimiter(rate.Inf, 0)}
+	t := &taker{o: o, c: c, pace: rate.NewLimiter(rate.Inf, 0), touchEvery: touchEvery}
 	if o.Rate > 0 {
 		t.pace = rate.NewLimiter(rate.Limit(o.Rate), int(max(o.Rate/10, 1)))
 	}
@@ -62,9 +64,11 @@ func Take(ctx context.Context, c *admin.Client, o Options) (*Manifest, error) {
 				o.Base, t.base.ClusterID, len(t.base.Parts), table.ClusterID, table.Size())
 		}
 	}
-	if t.partial, err = begin(o.Dir); err != nil {
+	var lock *os.File
+	if t.partial, lock, err = begin(o.Dir); err != nil {
 		return nil, err
 	}
+	defer lock.Close()
 	m := &Manifest{
 		Format: format, Version: o.Version, ID: rand.Text(), Cluster: table.Cluster, ClusterID: table.ClusterID,
 		Began: time.Now().UTC().Truncate(time.Second), Table: table, Parts: make([]Part, table.Size()),
@@ -94,7 +98,10 @@ func Take(ctx context.Context, c *admin.Client, o Options) (*Manifest, error) {
 
 // part reads a partition, from whoever leads it.
 func (t *taker) part(ctx context.Context, table *ring.Table, p ring.Partition) (part Part, err error) {
-	err = t.c.FreezePrimary(ctx, table, p, t.o.Patience, func(f *admin.Frozen, node ring.Node) error {
+	long := attempts{patience: t.o.Patience}
+	err = t.c.FreezePrimary(ctx, table, p, t.o.Patience, func(f *admin.Frozen, node ring.Node) (err error) {
+		began := time.Now()
+		defer func() { err = long.ended(time.Since(began), err) }()
 		part = Part{Partition: p, Node: node.Addr, At: f.At, Epoch: f.Epoch}
 		w, err := createFile(t.partial, p)
 		if err != nil {
@@ -115,6 +122,27 @@ func (t *taker) part(ctx context.Context, table *ring.Table, p ring.Partition) (
 		t.o.Told(1, 0, 0)
 	}
 	return part, err
+}
+
+// attempts ends the reading of a partition that fails each time after it went well
+// for long, as when it changes faster than it is read.
+type attempts struct {
+	patience time.Duration
+	long     int
+}
+
+const maxLong = 4
+
+// ended takes how long an attempt took and how it ended. An error for which it is
+// not to be tried again loses its kind, which would have it tried.
+func (a *attempts) ended(took time.Duration, err error) error {
+	if err == nil || took <= a.patience/2 {
+		return err
+	}
+	if a.long++; a.long < maxLong {
+		return err
+	}
+	return fmt.Errorf("it failed %d times, each after %s or more: %v", a.long, a.patience/2, err)
 }
 
 // full reads all of a frozen copy, and makes the ranges on the way.
@@ -148,7 +176,7 @@ func (t *taker) changed(ctx context.Context, f *admin.Frozen, w *fileWriter, par
 		if from, last = rep.Next, rep.Last; !last && len(rep.Ranges) == 0 {
 			return errors.New("the server answers with no digests")
 		}
-		if err := t.told(ctx, 0, size); err != nil {
+		if err := t.told(ctx, f.Touch, 0, size); err != nil {
 			return err
 		}
 	}
@@ -176,18 +204,29 @@ func (t *taker) changed(ctx context.Context, f *admin.Frozen, w *fileWriter, par
 func (t *taker) records(ctx context.Context, f *admin.Frozen, from, to []byte, each func(key, raw []byte) error) error {
 	return f.Records(ctx, subjects.PieceRequest{From: from, To: to}, func(r *subjects.Record, raw []byte) error {
 		return each(r.Key, raw)
-	}, func(records, size int64) error { return t.told(ctx, records, size) })
+	}, func(records, size int64) error { return t.told(ctx, f.Touch, records, size) })
 }
 
-// told reports what was read, and waits for as long as it may take.
-func (t *taker) told(ctx context.Context, records, size int64) error {
+// touchEvery is how often a server hears of a frozen copy that is to stay so.
+const touchEvery = 15 * time.Second
+
+// told reports what was read, and waits for as long as it may take. Meanwhile touch
+// keeps the copy frozen.
+func (t *taker) told(ctx context.Context, touch func(context.Context) error, records, size int64) error {
 	t.o.Told(0, records, size)
+	touched := time.Now()
 	for size > 0 && t.pace.Limit() != rate.Inf {
 		n := min(size, int64(t.pace.Burst()))
 		if err := t.pace.WaitN(ctx, int(n)); err != nil {
 			return err
 		}
 		size -= n
+		if time.Since(touched) >= t.touchEvery {
+			if err := touch(ctx); err != nil {
+				return err
+			}
+			touched = time.Now()
+		}
 	}
 	return nil
 }

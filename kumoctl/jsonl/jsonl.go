@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"unicode/utf8"
 
 	"github.com/etolabo/kumofs/subjects"
@@ -105,13 +106,20 @@ func (r *Reader) line() ([]byte, error) {
 }
 
 func parse(text []byte) (rec subjects.Record, err error) {
+	// Package json would put another character in the place of what is none.
+	if !utf8.Valid(text) {
+		return rec, errors.New("it is no UTF-8: write such keys and values as base64")
+	}
+	if loneSurrogate(text) {
+		return rec, errors.New("half of a surrogate pair is no character: write such keys and values as base64")
+	}
 	var l line
 	dec := json.NewDecoder(bytes.NewReader(text))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&l); err != nil {
 		return rec, err
 	}
-	if dec.More() {
+	if _, err := dec.Token(); err != io.EOF {
 		return rec, errors.New("something is behind the record")
 	}
 	if rec.Key, err = one("key", l.Key, l.KeyBase64); err != nil {
@@ -130,6 +138,34 @@ func parse(text []byte) (rec subjects.Record, err error) {
 		return rec, fmt.Errorf("expiry %d: want Unix seconds, or 0 for never", rec.Expiry)
 	}
 	return rec, nil
+}
+
+// loneSurrogate reports whether a \u escape is half of a pair without the other half.
+func loneSurrogate(text []byte) bool {
+	for high := false; ; {
+		i := bytes.IndexByte(text, '\\')
+		if high && i != 0 {
+			return true
+		}
+		if i < 0 || len(text) < i+2 {
+			return false
+		}
+		text = text[i:]
+		r, size := rune(0), 2
+		if text[1] == 'u' && len(text) >= 6 {
+			n, err := strconv.ParseUint(string(text[2:6]), 16, 16)
+			if err != nil {
+				return false // package json tells what is wrong
+			}
+			r, size = rune(n), 6
+		}
+		low := r >= 0xdc00 && r < 0xe000
+		if high != low {
+			return true
+		}
+		high = r >= 0xd800 && r < 0xdc00
+		text = text[size:]
+	}
 }
 
 // one returns what was given as text or in base64.

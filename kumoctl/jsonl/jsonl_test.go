@@ -61,7 +61,13 @@ func TestErrorsNameTheLine(t *testing.T) {
 		`{"key":"a","value_base64":"?"}`:                        `base64`,
 		`nonsense`:                                              `invalid`,
 		`{"key":"` + strings.Repeat("k", 251) + `","value":""}`: `251 bytes`,
-		`{"key":"a`: `unexpected`,
+		`{"key":"a`:                              `unexpected`,
+		`{"key":"a","value":"b"}}`:               `behind the record`,
+		`{"key":"a","value":"b"}]nonsense`:       `behind the record`,
+		"{\"key\":\"a\",\"value\":\"\xff\xfe\"}": `no UTF-8`,
+		`{"key":"a","value":"\ud83d"}`:           `surrogate`,
+		`{"key":"a","value":"\ude00\ud83d"}`:     `surrogate`,
+		`{"key":"a\ud83d\u0041","value":""}`:     `surrogate`,
 	} {
 		r := NewReader(strings.NewReader(`{"key":"a","value":"b"}`+"\n\n"+text+"\n"), "file")
 		if _, err := r.Next(); err != nil {
@@ -69,6 +75,18 @@ func TestErrorsNameTheLine(t *testing.T) {
 		}
 		if _, err := r.Next(); err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "file, line 3: ") {
 			t.Errorf("%s: %v, want %s", text, err, want)
+		}
+	}
+}
+
+// What only looks like half of a surrogate pair is taken as it is.
+func TestEscapedText(t *testing.T) {
+	for text, want := range map[string]string{
+		`\ud83d\ude00`: "\U0001f600", `\\ud83d`: `\ud83d`, `\\\ud83d\ude00\\`: "\\\U0001f600\\", `\u0041\n\ufffd`: "A\n\ufffd",
+	} {
+		rec, err := NewReader(strings.NewReader(`{"key":"a","value":"`+text+`"}`), "file").Next()
+		if err != nil || string(rec.Value) != want {
+			t.Errorf("%s: %q, %v, want %q", text, rec.Value, err, want)
 		}
 	}
 }

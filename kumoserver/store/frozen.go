@@ -32,17 +32,29 @@ type Frozen struct {
 	masks []*mask
 	keys  []string // of vals, sorted, once somebody reads
 
-	mu     sync.Mutex        // guards all below
-	before map[string][]byte // what bbolt had under a user key that was written since; nil: nothing
-	gone   []string          // keys of before that were removed, so that bbolt may not show them any more
-	sorted bool              // gone is
-	size   int64             // of before
-	passed []byte            // nobody reads keys below it any more
-	err    error             // why it cannot be read any more
+	mu     sync.Mutex      // guards all below
+	before map[string]kept // what bbolt had under a user key that was written since
+	gone   []string        // keys of before that were removed, so that bbolt may not show them any more
+	sorted bool            // gone is
+	size   int64           // of before and gone
+	passed []byte          // nobody reads keys below it any more
+	err    error           // why it cannot be read any more
 }
 
-// frozenBytes bounds what is put aside for one Frozen.
-const frozenBytes = 32 << 20
+// kept is what is put aside under a key.
+type kept struct {
+	value   []byte // nil: bbolt had nothing
+	removed bool   // the key is in gone
+}
+
+const (
+	// frozenBytes bounds what is put aside for one Frozen.
+	frozenBytes = 32 << 20
+	// keptSize is about what it takes beside keys and values.
+	keptSize = 128
+)
+
+func sizeOfKept(key string, value []byte) int64 { return keptSize + int64(len(key)+len(value)) }
 
 var (
 	// ErrPassed says that a copy has committed more than the entry at which it was
@@ -176,7 +188,7 @@ func (f *Frozen) Pass(key []byte) {
 		for k, v := range f.before {
 			if k < string(key) {
 				delete(f.before, k)
-				f.size -= int64(len(k) + len(v))
+				f.size -= sizeOfKept(k, v.value)
 			}
 		}
 		f.gone = slices.DeleteFunc(f.gone, func(k string) bool { return k < string(key) })
@@ -213,18 +225,22 @@ func (f *Frozen) keep(key, old []byte, removed bool) {
 	if _, newer := f.vals[k]; newer || slices.ContainsFunc(f.masks, func(m *mask) bool { return m.covers(place(key)) }) {
 		return
 	}
-	if _, kept := f.before[k]; !kept {
+	b, known := f.before[k]
+	if !known {
 		if f.before == nil {
-			f.before = make(map[string][]byte)
+			f.before = make(map[string]kept)
 		}
-		f.before[k] = bytes.Clone(old)
-		f.size += int64(len(k) + len(old))
+		b.value = bytes.Clone(old)
+		f.before[k] = b
+		f.size += sizeOfKept(k, old)
 		if f.size > frozenBytes {
 			f.err, f.before, f.gone, f.size = ErrChangedTooMuch, nil, nil, 0
 			return
 		}
 	}
-	if removed && f.before[k] != nil {
+	if removed && b.value != nil && !b.removed {
+		b.removed = true
+		f.before[k] = b
 		f.gone, f.sorted = append(f.gone, k), false
 	}
 }
@@ -249,7 +265,7 @@ func (f *Frozen) Read(from []byte, maxBytes int) (recs []subjects.Record, next [
 		}
 		if !f.sorted {
 			slices.Sort(f.gone)
-			f.gone, f.sorted = slices.Compact(f.gone), true
+			f.sorted = true
 		}
 		return f.merge(c, &m, from)
 	})
@@ -316,7 +332,7 @@ func (f *Frozen) take(m *merge, key string, stored []byte) error {
 		return nil
 	}
 	if old, ok := f.before[key]; ok {
-		stored = old
+		stored = old.value
 	}
 	if stored == nil || m.masked(place([]byte(key))) {
 		return nil

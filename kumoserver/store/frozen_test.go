@@ -243,6 +243,30 @@ func TestFrozenCopyThatChangesTooMuch(t *testing.T) {
 	}
 }
 
+// Small keys take more than their bytes, and one that comes and goes is noted once.
+func TestFrozenCopyOfSmallKeys(t *testing.T) {
+	s := open(t, small(t.TempDir()))
+	m := &maker{p: 1, e: 1}
+	m.put(t, s, "some", "value")
+	flush(t, s)
+	s.Commit(m.p, m.tail.Seq)
+	f := freeze(t, s, m)
+	for range 1000 {
+		f.keep([]byte("key"), []byte("value"), true)
+		f.keep([]byte("key"), nil, false)
+	}
+	if len(f.gone) != 1 {
+		t.Errorf("a key that was removed again and again is noted %d times", len(f.gone))
+	}
+	n := 0
+	for ; f.err == nil && n < frozenBytes; n++ {
+		f.keep(fmt.Append(nil, n), nil, false)
+	}
+	if n > frozenBytes/keptSize || !errors.Is(f.err, ErrChangedTooMuch) {
+		t.Errorf("%d keys were put aside: %v", n, f.err)
+	}
+}
+
 // Two copies with the same log have the same digests, wherever their records are;
 // another value is another digest of one range.
 func TestDigests(t *testing.T) {
