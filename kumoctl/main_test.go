@@ -55,7 +55,7 @@ func run(t *testing.T, wantCode int, args ...string) (stdout, stderr string) {
 
 func TestWrongUsage(t *testing.T) {
 	for _, args := range []string{"nonsense", "mgr1 nonsense", "status extra", "status -o xml", "status --timeout 0", "hash", "status --cluster a.b", "-m a:b status",
-		"up --port 70000", "up --port -1", "up --servers 0"} {
+		"manager", "manager frobnicate mgr1", "manager replace mgr1 mgr1", "manager replace mgr1 mgr1:19700", "up --port 70000", "up --port -1", "up --servers 0"} {
 		if out, errs := run(t, cli.ExitUsage, strings.Fields(args)...); out != "" || errs == "" {
 			t.Errorf("%s: stdout %q, stderr %q", args, out, errs)
 		}

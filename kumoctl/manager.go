@@ -31,6 +31,9 @@ start.`,
   kumoctl mgr1 manager add mgr3
   kumoctl mgr1 manager remove mgr2
   kumoctl mgr1 manager replace mgr2 mgr4`,
+		Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
+			return cli.Usagef("want: manager add ADDR, remove ADDR or replace OLD NEW")
+		},
 	}
 	cmd.AddCommand(
 		&cobra.Command{
@@ -54,11 +57,28 @@ start.`,
 If it is interrupted between the two, both are managers; repeat it.`,
 			Example: "  kumoctl mgr1 manager replace mgr2 mgr4",
 			RunE: func(cmd *cobra.Command, args []string) error {
-				return g.changeManagers(cmd, subjects.ManagerRequest{Add: args[1]}, subjects.ManagerRequest{Remove: args[0]})
+				return g.replaceManager(cmd, args[0], args[1])
 			},
 		},
 	)
 	return cmd
+}
+
+// replaceManager adds one manager and removes another. Of two names of one manager
+// the second would be added, which it is already, and the first removed.
+func (g *global) replaceManager(cmd *cobra.Command, from, to string) error {
+	was, err := cli.HostPort(from, cli.ManagerPort)
+	if err != nil {
+		return &cli.UsageError{Err: err}
+	}
+	is, err := cli.HostPort(to, cli.ManagerPort)
+	if err != nil {
+		return &cli.UsageError{Err: err}
+	}
+	if subjects.NodeName(was) == subjects.NodeName(is) {
+		return cli.Usagef("%s cannot be replaced by itself", was)
+	}
+	return g.changeManagers(cmd, subjects.ManagerRequest{Add: is}, subjects.ManagerRequest{Remove: was})
 }
 
 // changeManagers makes changes one after the other and tells of each.

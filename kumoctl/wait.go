@@ -78,8 +78,7 @@ func (g *global) wait(ctx context.Context, talk io.Writer, o waiting) error {
 		case err == nil:
 			answered = time.Now()
 			if st.Moves.Settled() && st.Partitions.Down == 0 {
-				p.done(st)
-				return nil
+				return p.done(st)
 			}
 			p.show(st)
 		case ctx.Err() == nil && time.Since(answered) > giveUpAfter:
@@ -217,15 +216,19 @@ func (p *progressTalk) end() {
 	}
 }
 
-func (p *progressTalk) done(st *subjects.ClusterStatus) {
-	text := fmt.Sprintf("all copies are where they should be, after %s", time.Since(p.began).Round(100*time.Millisecond))
+// done tells that nothing moves any more. What waits for a server that is down may
+// be what a server was to lose, so that it is not done for whoever goes on then.
+func (p *progressTalk) done(st *subjects.ClusterStatus) error {
 	if n := st.Moves.Held; n > 0 {
-		text = fmt.Sprintf("done but for %d that wait for servers that are down, after %s", n, time.Since(p.began).Round(100*time.Millisecond))
+		p.end()
+		return fmt.Errorf("not done: %d moves wait for servers that are down (kumoctl status); the others took %s", n, time.Since(p.began).Round(100*time.Millisecond))
 	}
+	text := fmt.Sprintf("all copies are where they should be, after %s", time.Since(p.began).Round(100*time.Millisecond))
 	if p.bar != nil {
 		p.line(p.bar.ViewAs(1) + "  " + text)
 		p.end()
-		return
+		return nil
 	}
 	fmt.Fprintln(p.w, text)
+	return nil
 }

@@ -124,19 +124,28 @@ func (c *core) drain(req subjects.AdminRequest, d *draft, now time.Time) (subjec
 	return done, nil
 }
 
-// mayLeave refuses to empty the last server, and dead ones with an only copy.
+// mayLeave refuses to empty the last server, or the last that is up: nobody could
+// take what it holds, and copies beside it would go as surplus. It refuses to
+// empty dead ones with an only copy, too.
 func mayLeave(t *ring.Table, leaving []ring.Node) error {
 	leaves := func(id ring.NodeID) bool {
 		return slices.ContainsFunc(leaving, func(n ring.Node) bool { return n.ID == id })
 	}
-	stay := 0
+	stay, up := 0, 0
 	for _, n := range t.Nodes {
 		if n.Attached && !n.Draining && !leaves(n.ID) {
 			stay++
+			if n.Up {
+				up++
+			}
 		}
 	}
-	if stay == 0 && len(leaving) > 0 {
+	switch {
+	case len(leaving) == 0:
+	case stay == 0:
 		return fmt.Errorf("%w: no server would be left", subjects.ErrRefused)
+	case up == 0:
+		return fmt.Errorf("%w: no server that is up would be left", subjects.ErrRefused)
 	}
 	var only []string
 	for p, c := range t.Partitions {

@@ -71,6 +71,21 @@ func TestDrainIsRefused(t *testing.T) {
 	}
 }
 
+// Servers that are down can take nothing: the last that is up is not emptied, and
+// no copy beside it goes as surplus.
+func TestLastServerThatIsUpStays(t *testing.T) {
+	t.Parallel()
+	table := &ring.Table{Nodes: []ring.Node{
+		{ID: 1, Attached: true, Up: true}, {ID: 2, Attached: true}, {ID: 3, Attached: true, Up: true, Draining: true},
+	}}
+	if err := mayLeave(table, table.Nodes[:1]); !errors.Is(err, subjects.ErrRefused) {
+		t.Errorf("the last that is up: %v", err)
+	}
+	if err := mayLeave(table, table.Nodes[1:]); err != nil {
+		t.Errorf("the others: %v", err)
+	}
+}
+
 // The rate is what the servers say over ten seconds; one that starts anew counts
 // from zero.
 func TestPace(t *testing.T) {
