@@ -183,4 +183,8 @@ func echo(t testing.TB, b *bus.Bus, subject string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// Or a call from another connection may be there first.
+	if err := b.Flush(timeout(t, time.Minute)); err != nil {
+		t.Fatal(err)
+	}
 }
