@@ -270,6 +270,9 @@ func TestBackupAndRestore(t *testing.T) {
 // A server leaves while a backup is taken, and reads are confirmed by the replicas:
 // the backup goes on with those that lead then.
 func TestBackupGoesOn(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one of its kind is enough for the race detector")
+	}
 	c := newTestCluster(t, func(o *local.Options) {
 		o.Args = map[subjects.Role][]string{subjects.RoleServer: {"--read", "confirm"}}
 	})

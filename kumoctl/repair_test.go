@@ -144,6 +144,9 @@ func TestRepair(t *testing.T) {
 // Two copies are in sync, and differ: nothing is made anew from one of which nobody
 // knows whether it is right, until the third is back and shows it.
 func TestRepairWaitsForTheThirdCopy(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one of its kind is enough for the race detector")
+	}
 	c := newTestCluster(t, func(o *local.Options) {})
 	list := items(500, int32(time.Now().Unix())+100*24*3600)
 	c.set(list...)
@@ -186,6 +189,9 @@ func TestRepairWaitsForTheThirdCopy(t *testing.T) {
 
 // Servers compare their copies without being asked, and mend them.
 func TestCopiesAreComparedByThemselves(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one of its kind is enough for the race detector")
+	}
 	c := newTestCluster(t, func(o *local.Options) {
 		o.Partitions = 4
 		o.Args = map[subjects.Role][]string{subjects.RoleServer: {"--scrub-every", "0.02", "--scrub-rate", "100000"}}

@@ -21,6 +21,9 @@ import (
 // script after the other: a manager, three servers that are attached and one that
 // is new. Each leaves the cluster as it found it.
 func TestScripts(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one of its kind is enough for the race detector")
+	}
 	c := testenv.New(t, testenv.Partitions(16))
 	c.AddServer()
 	c.Eventually("the fourth server is seen", func() bool { return len(c.Status().Nodes) == 6 })
