@@ -263,6 +263,10 @@ func TestService(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// Or a request from another connection may be there first.
+	if err := b.Flush(timeout(t, time.Minute)); err != nil {
+		t.Fatal(err)
+	}
 	c := dial(t, b.ClientAddr())
 	m, err := c.Request(timeout(t, time.Second), "admin.hello", []byte("bob"))
 	if err != nil || string(m.Data) != "admin.hello bob" {
