@@ -2,10 +2,7 @@ package main
 
 import (
 	"encoding/json"
-	"fmt"
 	"math"
-	"math/rand/v2"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -17,33 +14,15 @@ import (
 
 // Two gateways are asked together and alone, for what was slow and what is hot.
 func TestSlowLogAndHotKeys(t *testing.T) {
-	if runtime.GOOS != "linux" {
-		t.Skip("needs many loopback addresses")
-	}
-	o := local.Defaults()
-	o.Dir, o.Servers, o.Gateways, o.Partitions, o.Replicas, o.MemcachedPort = t.TempDir(), 1, 2, 4, 1, 0
-	o.Host = fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(253), rand.IntN(256), 1+rand.IntN(254))
-	o.Args = map[subjects.Role][]string{subjects.RoleGateway: {"--slowlog-threshold", "1ns", "--slowlog-size", "4"}}
-	c, err := local.Open(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := c.Close(); err != nil {
-			t.Error(err)
-		}
+	c := newTestCluster(t, func(o *local.Options) {
+		o.Servers, o.Gateways, o.Partitions, o.Replicas = 1, 2, 4, 1
+		o.Args = map[subjects.Role][]string{subjects.RoleGateway: {"--slowlog-threshold", "1ns", "--slowlog-size", "4"}}
 	})
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Ready(t.Context()); err != nil {
-		t.Fatal(err)
-	}
 	layout := c.Layout()
 	at := layout.Addrs(subjects.RoleGateway)
 	command := func(code int, args string) (string, string) {
 		t.Helper()
-		return run(t, code, strings.Fields("-m "+layout.Addrs(subjects.RoleManager)[0]+" "+args)...)
+		return c.command(code, strings.Fields(args)...)
 	}
 	logs := func(args string) (list []gatewayLog) {
 		t.Helper()

@@ -2,12 +2,8 @@ package main
 
 import (
 	"encoding/json"
-	"fmt"
-	"math/rand/v2"
-	"runtime"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/etolabo/kumofs/kumoctl/cli"
 	"github.com/etolabo/kumofs/kumoctl/local"
@@ -17,35 +13,14 @@ import (
 // The server that alone was in sync is gone. The other has an older copy, which
 // is made all that there is.
 func TestRecover(t *testing.T) {
-	if runtime.GOOS != "linux" {
-		t.Skip("needs many loopback addresses")
-	}
-	o := local.Defaults()
-	o.Dir, o.Servers, o.Gateways, o.Partitions = t.TempDir(), 2, 0, 4
-	o.Host = fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(253), rand.IntN(256), 1+rand.IntN(254))
-	c, err := local.Open(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := c.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Ready(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	c := newTestCluster(t, func(o *local.Options) { o.Servers, o.Gateways, o.Partitions = 2, 0, 4 })
 	layout := c.Layout()
-	to := "-m " + layout.Addrs(subjects.RoleManager)[0] + " "
 	command := func(code int, args string) (string, string) {
 		t.Helper()
-		return run(t, code, strings.Fields(to+args)...)
+		return c.command(code, strings.Fields(args)...)
 	}
 	// A server that has just begun is in sync first, and leads a moment later.
-	poll(t, "recovery is refused where somebody leads", func() bool {
+	eventually(t, "recovery is refused where somebody leads", func() bool {
 		_, errs := command(cli.ExitFailed, "recover 2 --accept-loss")
 		return strings.Contains(errs, "leads it")
 	})
@@ -62,7 +37,7 @@ func TestRecover(t *testing.T) {
 		}
 	}
 	var st subjects.ClusterStatus
-	poll(t, "all partitions wait", func() bool {
+	eventually(t, "all partitions wait", func() bool {
 		out, _ := command(cli.ExitDone, "status -o json")
 		if err := json.Unmarshal([]byte(out), &st); err != nil {
 			t.Fatal(err)
@@ -82,25 +57,11 @@ func TestRecover(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &done); err != nil || done.Recover == nil || !done.Recover.Done || len(done.Recover.Missing) != 1 {
 		t.Fatalf("%v: %s", err, out)
 	}
-	poll(t, "one partition serves, with possible loss", func() bool {
+	eventually(t, "one partition serves, with possible loss", func() bool {
 		out, _ := command(cli.ExitDone, "status -o json")
 		if err := json.Unmarshal([]byte(out), &st); err != nil {
 			t.Fatal(err)
 		}
 		return st.Partitions.Down == 3 && st.Partitions.Loss == 1
 	})
-}
-
-func poll(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	end := time.After(time.Minute)
-	for !is() {
-		select {
-		case <-tick.C:
-		case <-end:
-			t.Fatalf("not in time: %s", what)
-		}
-	}
 }

@@ -67,6 +67,22 @@ func (c *testCluster) whole() {
 	})
 }
 
+// applied waits until all three servers have so many items in their files.
+func (c *testCluster) applied(items int) {
+	c.t.Helper()
+	eventually(c.t, "the servers have all in their files", func() bool {
+		var st []nodeStats
+		c.into(&st, "stat")
+		ready := 0
+		for _, n := range st {
+			if n.Stats["items"] == float64(items) && n.Stats["unapplied"] == float64(0) {
+				ready++
+			}
+		}
+		return ready == 3
+	})
+}
+
 // A server's copies are other than the others', and no checksum shows it. Repair
 // finds each of them under load, those that lead and those that do not, and has them
 // made anew; then that server alone has what it should.
@@ -80,17 +96,7 @@ func TestRepair(t *testing.T) {
 	if done.Partitions != 16 || len(done.Differed) != 0 || done.Records != int64(len(list)) {
 		t.Errorf("%+v", done)
 	}
-	eventually(t, "server2 has all in its file", func() bool {
-		var st []nodeStats
-		c.into(&st, "stat")
-		ready := 0
-		for _, n := range st {
-			if n.Stats["items"] == float64(len(list)) && n.Stats["unapplied"] == float64(0) {
-				ready++
-			}
-		}
-		return ready == 3
-	})
+	c.applied(len(list))
 	if err := c.Stop("server2"); err != nil {
 		t.Fatal(err)
 	}
@@ -151,17 +157,7 @@ func TestRepairWaitsForTheThirdCopy(t *testing.T) {
 	list := items(500, int32(time.Now().Unix())+100*24*3600)
 	c.set(list...)
 	c.whole()
-	eventually(t, "server2 has all in its file", func() bool {
-		var st []nodeStats
-		c.into(&st, "stat")
-		ready := 0
-		for _, n := range st {
-			if n.Stats["items"] == float64(len(list)) && n.Stats["unapplied"] == float64(0) {
-				ready++
-			}
-		}
-		return ready == 3
-	})
+	c.applied(len(list))
 	if err := c.Stop("server2"); err != nil {
 		t.Fatal(err)
 	}

@@ -69,13 +69,8 @@ func (g *Gateway) view() *view {
 	v.counters, v.open = g.count()
 	v.revision, v.waiting = g.router.state()
 	v.times = g.tookAll()
-	if rs := g.router.routes.Load(); rs != nil {
-		for i := range rs.parts {
-			if rs.parts[i].read == nil {
-				v.lost++
-			}
-		}
-	}
+	led, all := g.router.led()
+	v.lost = all - led
 	return v
 }
 

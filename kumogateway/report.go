@@ -37,17 +37,3 @@ func (g *Gateway) Alive(context.Context) error {
 	}
 	return nil
 }
-
-// led counts the partitions with a primary, and all.
-func (r *router) led() (led, all int) {
-	rs := r.routes.Load()
-	if rs == nil {
-		return 0, 0
-	}
-	for p := range rs.parts {
-		if rs.parts[p].read != nil {
-			led++
-		}
-	}
-	return led, len(rs.parts)
-}

@@ -258,14 +258,20 @@ func (r *router) state() (revision uint64, waiting int) {
 
 // complete tells whether every partition has a primary.
 func (r *router) complete() bool {
+	led, all := r.led()
+	return all > 0 && led == all
+}
+
+// led counts the partitions with a primary, and all.
+func (r *router) led() (led, all int) {
 	rs := r.routes.Load()
 	if rs == nil {
-		return false
+		return 0, 0
 	}
 	for p := range rs.parts {
-		if rs.parts[p].read == nil {
-			return false
+		if rs.parts[p].read != nil {
+			led++
 		}
 	}
-	return true
+	return led, len(rs.parts)
 }
