@@ -209,12 +209,11 @@ func (s *Server) asPrimary(ctx context.Context, p ring.Partition, take func() er
 // mayTell reports whether this process may answer reads of every key of a partition
 // now, and in which epoch, if its replicas confirm it where they are to.
 func (s *Server) mayTell(p ring.Partition) (ring.Epoch, error) {
-	at := s.serving[p].now.Load()
-	now := boottime()
+	at, until := s.serving[p].look()
 	switch {
 	case at == nil:
 		return 0, fmt.Errorf("%s does not lead partition %d: %w", s.name, p, subjects.ErrUnavailable)
-	case len(at.Hidden) > 0 || now >= s.serving[p].until.Load():
+	case len(at.Hidden) > 0 || boottime() >= until:
 		return 0, fmt.Errorf("partition %d waits for its replicas: %w", p, subjects.ErrBusy)
 	}
 	return at.Epoch, nil

@@ -27,11 +27,17 @@ func (s *serving) set(e replica.Serve) {
 		s.until.Store(e.Until) // a renewed lease, by far the most frequent
 		return
 	}
-	// A reader that loads until first may see the old lease with the new epoch, which
-	// is of this process, too; but never a new lease with an old epoch, in which it
-	// may have taken a value that has been replaced elsewhere.
 	s.now.Store(&e)
 	s.until.Store(e.Until)
+}
+
+// look returns what is served and until when. In the order opposite to set's: it
+// may be the old lease with the new epoch, which is of this process, too; but never
+// a new lease with an old epoch, in which the reader may have taken a value that
+// has been replaced elsewhere.
+func (s *serving) look() (at *replica.Serve, until int64) {
+	until = s.until.Load()
+	return s.now.Load(), until
 }
 
 // readable reports whether this process may answer a read of a key to somebody
@@ -42,8 +48,7 @@ func (s *Server) readable(p ring.Partition, epoch ring.Epoch, key []byte, now in
 	if int(p) >= len(s.serving) {
 		return 0, subjects.StatusBad
 	}
-	until := s.serving[p].until.Load() // before now, which set stores first
-	at := s.serving[p].now.Load()
+	at, until := s.serving[p].look()
 	switch {
 	case at == nil:
 		return 0, subjects.StatusNotPrimary
