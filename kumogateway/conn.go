@@ -139,7 +139,9 @@ func (c *conn) serve() {
 	// A client that closed only its half, as nc does, gets its answers.
 	c.nc.SetWriteDeadline(time.Now().Add(c.g.lim.operation() + flushFor))
 	c.flush()
-	c.await(func() bool { return c.head == c.tail && (c.broken || !c.writing && len(c.out) == 0) })
+	// Whoever delivers an answer may still write, also where the reader has seen that
+	// the connection is broken.
+	c.await(func() bool { return c.head == c.tail && !c.writing && (c.broken || len(c.out) == 0) })
 	c.writer.Wait()
 	c.mu.Lock()
 	c.uncount()

@@ -216,8 +216,10 @@ func (g *Gateway) take(nc net.Conn) error {
 		c.serve()
 		g.mu.Lock()
 		delete(g.conns, c)
+		c.mu.Lock()
 		g.past.add(&c.stats)
 		g.pastTook.merge(&c.took)
+		c.mu.Unlock()
 		g.mu.Unlock()
 	})
 	return nil
