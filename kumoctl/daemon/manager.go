@@ -51,6 +51,9 @@ func (o *managerOptions) complete() error {
 	if err := o.Common.Check(); err != nil {
 		return err
 	}
+	if err := ownPort(o.Listen); err != nil {
+		return err
+	}
 	o.Options.Cluster = subjects.Cluster(o.Common.Cluster)
 	o.Options.Version = cli.Version()
 	o.MaxPayload = kumoserver.MaxPayload(o.maxItem)
