@@ -22,9 +22,9 @@ type Result struct {
 	Unknown    int64         `json:"unknown"` // writes whose outcome nobody knows
 	Refused    int64         `json:"refused"` // operations of which it is known that nothing was done
 	Undecided  int           `json:"undecided"`
-	Longest    time.Duration `json:"longest"` // that an answer took
-	Silence    time.Duration `json:"silence"` // in which nobody was answered
-	Healing    time.Duration `json:"healing"` // from the last nemesis until all was in sync
+	Longest    time.Duration `json:"longest"`       // that an answer took
+	Silence    time.Duration `json:"silence"`       // in which nobody was answered
+	Healing    time.Duration `json:"healing"`       // from the last nemesis until all was in sync
 	Use        []string      `json:"use,omitempty"` // what the daemons used, by role
 	Verdict    string        `json:"verdict"`       // "" is well
 	Problems   []string      `json:"problems,omitempty"`
