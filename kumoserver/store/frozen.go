@@ -267,7 +267,10 @@ func (f *Frozen) Read(from []byte, maxBytes int) (recs []subjects.Record, next [
 			slices.Sort(f.gone)
 			f.sorted = true
 		}
-		return f.merge(c, &m, from)
+		if err := f.merge(c, &m, from); err != nil {
+			return err
+		}
+		return unbroken(c, f.p.id, from, m.next)
 	})
 	if err != nil {
 		return nil, nil, false, fmt.Errorf("read partition %d at %s: %w", f.p.id, f.at, f.s.unreadable(f.p.id, nil, err))

@@ -89,7 +89,7 @@ func (r *recovery) trim() error {
 	}
 	g := r.segs[len(r.segs)-1]
 	g.size = int64(r.end - g.start)
-	if err := g.file.Truncate(g.size); err != nil {
+	if err := r.s.opts.disk.cut(g.file, g.size); err != nil {
 		return err
 	}
 	return r.s.opts.disk.fullsync(g.file) // or what was cut off could come back
@@ -132,12 +132,12 @@ func (r *recovery) distrust(dir string, numbers []uint64) error {
 			return err
 		}
 		if allZero(b[:written]) {
-			if err := os.Remove(path); err != nil {
+			if err := r.s.opts.disk.remove(path); err != nil {
 				return err
 			}
 			continue
 		}
-		to, err := setAside(path)
+		to, err := r.s.opts.disk.setAside(path)
 		if err != nil {
 			return err
 		}
@@ -287,10 +287,15 @@ func (s *Store) segmentRecord(b []byte) []byte {
 
 // saveMeta writes the store's own state.
 func (r *recovery) saveMeta() error {
-	return guard(func() error {
-		return r.s.db.Load().Update(func(tx *bbolt.Tx) error {
+	file := r.s.db.Load()
+	err := guard(func() error {
+		return file.Update(func(tx *bbolt.Tx) error {
 			b := tx.Bucket(bucketMeta)
 			return b.Put(keyStore, r.meta.encode())
 		})
 	})
+	if err != nil {
+		return err
+	}
+	return file.note()
 }
