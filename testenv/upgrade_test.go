@@ -91,6 +91,18 @@ func (v *versions) new(names ...string) {
 	}
 }
 
+// check expects that a node runs in the version that it should.
+func (v *versions) check(c *testenv.Cluster, name string) {
+	v.t.Helper()
+	_, err := os.Stat(filepath.Join(v.dir, name))
+	var exe string
+	// Until the shell has become the daemon.
+	c.Eventually(name+" is of the right version", func() bool {
+		exe, _ = os.Readlink(fmt.Sprintf("/proc/%d/exe", c.PID(name)))
+		return exe != "" && strings.HasPrefix(exe, v.bin) == (err == nil) && !strings.HasSuffix(exe, "sh")
+	})
+}
+
 // A cluster of an older version is upgraded a node at a time under load, managers
 // first, and then goes back to the older version in the reverse order. Clients
 // notice nothing but the restart of their gateway.
@@ -103,6 +115,9 @@ func TestRollingUpgrade(t *testing.T) {
 	v.old(servers...)
 	v.old("gateway1", "gateway2")
 	c := testenv.New(t, testenv.Processes(), testenv.Managers(3), testenv.Gateways(2), testenv.Partitions(8), v.option())
+	for _, name := range append(append([]string{"gateway1"}, managers...), servers...) {
+		v.check(c, name)
+	}
 	for i := range upgradeKeys {
 		c.Set(fmt.Sprint("u", i), fmt.Sprint("value", i))
 	}
@@ -124,6 +139,7 @@ func TestRollingUpgrade(t *testing.T) {
 			c.Stop(name)
 			set(name)
 			c.Start(name)
+			v.check(c, name)
 			if !strings.HasPrefix(name, "gateway") {
 				c.EventuallyState(name, "up")
 				c.EventuallyWhole()

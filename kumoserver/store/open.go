@@ -65,7 +65,7 @@ func Open(o Options) (_ *Store, err error) {
 		// What a dying machine leaves may look like anything; with a synced log
 		// none of it was acknowledged.
 		Unclean: judgeRun(last, found, s.identity.Ready, o.OSBoot) || r.missing ||
-			found && r.torn && (last.Clean || r.rotten && last.OSBoot == o.OSBoot),
+			found && (r.torn || r.hole) && (last.Clean || (r.rotten || r.hole) && last.OSBoot == o.OSBoot),
 		Grant: max(last.Grant, int64(o.Grant)),
 	}
 	s.opened = time.Now()

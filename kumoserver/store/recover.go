@@ -28,6 +28,7 @@ type recovery struct {
 	torn    bool // the log's tail was cut
 	rotten  bool // and was no write that a process did not finish
 	missing bool // records that were durable once are gone
+	hole    bool // records behind what is bad were found, and set aside
 
 	// rewrite: a write or sync had failed, so that what can be read need not be on
 	// the disk.
@@ -137,7 +138,7 @@ func (r *recovery) replay() error {
 		s.note("the log is missing")
 		r.missing = true
 	}
-	if r.missing && len(r.segs) == 0 {
+	if (r.missing || r.hole) && len(r.segs) == 0 {
 		// It may have been all that knew of a copy.
 		r.meta.lost, s.lostBefore = true, true
 	}

@@ -120,7 +120,9 @@ func unfinished(b []byte, written int64) bool {
 }
 
 // distrust sets aside the segments from the first bad one on. Those that hold
-// records mean that there is a hole in the log.
+// records mean that there is a hole in the log. (A machine that dies may leave one
+// in what was written last: the end of one segment is lost, the beginning of the
+// next is not.)
 func (r *recovery) distrust(dir string, numbers []uint64) error {
 	for _, n := range numbers {
 		path := segmentPath(dir, n)
@@ -142,7 +144,7 @@ func (r *recovery) distrust(dir string, numbers []uint64) error {
 			return err
 		}
 		r.s.note("log segment %d was set aside as %s", n, filepath.Base(to))
-		r.missing = true
+		r.hole = true
 	}
 	return nil
 }
