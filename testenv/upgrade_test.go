@@ -67,8 +67,13 @@ func (v *versions) option() testenv.Option {
 	// The prefix comes before the program: this test's binary, "daemon", the role and
 	// its options.
 	script := fmt.Sprintf(`name=$1; shift
-if test -e '%s'/"$name"; then role=$3; shift 3; exec '%s'/kumo-"$role" "$@"; fi
-exec "$@"`, v.dir, v.bin)
+if test ! -e '%s'/"$name"; then exec "$@"; fi
+role=$3; shift 3
+for word in "$@"; do # without what the oldest do not know: --log-format text
+	shift
+	case $word in --log-format|text) ;; *) set -- "$@" "$word" ;; esac
+done
+exec '%s'/kumo-"$role" "$@"`, v.dir, v.bin)
 	return func(o *local.Options) {
 		o.Prefix = func(n local.Node) []string { return []string{"/bin/sh", "-c", script, "version", n.Name} }
 	}
