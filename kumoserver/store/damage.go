@@ -101,6 +101,9 @@ func (s *Store) broken(err error) {
 // Broken returns what is wrong with the structure of the bbolt file, nil if
 // nothing is known to be.
 func (s *Store) Broken() error {
+	if !s.isBroken.Load() {
+		return nil
+	}
 	s.failMu.Lock()
 	defer s.failMu.Unlock()
 	return s.brokenBy
