@@ -14,9 +14,9 @@ import (
 	"github.com/etolabo/kumofs/testenv"
 )
 
-// baseline is the commit from which a cluster can be upgraded to this one, and to
+// baseline is the oldest commit from which a cluster can be upgraded to this one, and to
 // which it can go back, without a pause (docs/operations.md).
-const baseline = "7eab667"
+const baseline = "efde6db"
 
 var upgradeFrom = flag.String("upgrade-from", baseline, "commit whose daemons TestRollingUpgrade runs beside these")
 
