@@ -182,10 +182,13 @@ func TestEveryDeedFails(t *testing.T) {
 	if seed == 0 {
 		seed = rand.Uint64()
 	}
-	tried, met := 0, map[string]int{}
+	tried, met, every := 0, map[string]int{}, *faultEvery
+	if testing.Short() {
+		every *= 4
+	}
 	for _, how := range faults {
 		for _, mode := range []SyncMode{SyncAlways, SyncInterval} {
-			for k := int(seed % uint64(*faultEvery)); ; k += *faultEvery {
+			for k := int(seed % uint64(every)); ; k += every {
 				rnd := rand.New(rand.NewPCG(seed, uint64(k)))
 				f := newFaulty(t, mode, how, k)
 				f.where = fmt.Sprintf("-faultseed %d, %s, sync %s, deed %d", seed, how.name, mode, k)
