@@ -10,6 +10,7 @@ import (
 	"go/parser"
 	"go/token"
 	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -222,15 +223,22 @@ func TestGoldenIsComplete(t *testing.T) {
 		have[reflect.TypeOf(m).Elem().Name()] = true
 	}
 	for _, dir := range []string{".", "ring"} {
-		pkgs, err := parser.ParseDir(token.NewFileSet(), dir, func(fi os.FileInfo) bool { return !strings.HasSuffix(fi.Name(), "_test.go") }, 0)
+		paths, err := filepath.Glob(filepath.Join(dir, "*.go"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, pkg := range pkgs {
-			ast.Inspect(pkg, func(n ast.Node) bool {
+		for _, path := range paths {
+			if strings.HasSuffix(path, "_test.go") {
+				continue
+			}
+			file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ast.Inspect(file, func(n ast.Node) bool {
 				for _, name := range wired(n) {
 					if !have[name] {
-						t.Errorf("%s: %s crosses the wire, and is none of what TestGolden looks at", dir, name)
+						t.Errorf("%s: %s crosses the wire, and is none of what TestGolden looks at", path, name)
 					}
 				}
 				return true
