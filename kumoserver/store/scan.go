@@ -124,7 +124,9 @@ func unfinished(b []byte, written int64) bool {
 // in what was written last: the end of one segment is lost, the beginning of the
 // next is not.)
 func (r *recovery) distrust(dir string, numbers []uint64) error {
-	for _, n := range numbers {
+	// The last one first: a start that is cut off in the midst of this leaves no hole
+	// among their numbers.
+	for _, n := range slices.Backward(numbers) {
 		path := segmentPath(dir, n)
 		b, written, err := readSegment(path)
 		if errors.Is(err, fs.ErrNotExist) {
