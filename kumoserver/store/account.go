@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -31,10 +32,7 @@ func account(db *bbolt.DB, torn bool) error {
 					return a.bad(uint64(id), "has no state of the file")
 				}
 			}
-			if len(a.db)/a.size > accountPages {
-				return nil
-			}
-			return a.check(tx.ID())
+			return a.check(tx.ID(), len(a.db)/a.size <= accountPages)
 		})
 	})
 }
@@ -53,7 +51,7 @@ func (a *accounts) state(id int) (b []byte, ok bool) {
 	return b, binary.NativeEndian.Uint64(b[56:]) == sum.Sum64()
 }
 
-func (a *accounts) check(tx int) error {
+func (a *accounts) check(tx int, all bool) error {
 	a.used = make([]bool, len(a.db)/a.size)
 	state, _ := a.state(tx % 2)
 	if binary.NativeEndian.Uint64(state[48:]) != uint64(tx) {
@@ -62,7 +60,7 @@ func (a *accounts) check(tx int) error {
 	if err := errors.Join(a.take(0, 0), a.take(1, 0), a.free(binary.NativeEndian.Uint64(state[32:]))); err != nil {
 		return err
 	}
-	if err := a.buckets(binary.NativeEndian.Uint64(state[16:])); err != nil {
+	if err := a.buckets(binary.NativeEndian.Uint64(state[16:]), all); err != nil || !all {
 		return err
 	}
 	for id, used := range a.used {
@@ -124,32 +122,30 @@ const (
 	boltBucket = 1
 )
 
-// buckets counts the page that names the buckets, and theirs. They are two, and so
-// fit there.
-func (a *accounts) buckets(id uint64) error {
+// buckets counts the page that names the buckets, and with all theirs. There are
+// both, or none in a file that has just been made.
+func (a *accounts) buckets(id uint64, all bool) error {
 	if id < 2 || id >= uint64(len(a.used)) {
 		return a.bad(id, "should name the buckets")
 	}
 	b := a.db[id*uint64(a.size):][:a.size]
 	n := node{id: id, b: b, n: int(binary.NativeEndian.Uint16(b[10:])), leaf: true}
-	if binary.NativeEndian.Uint64(b) != id || binary.NativeEndian.Uint16(b[8:]) != boltLeaf || n.n > 2 {
+	names := [][]byte{bucketData, bucketMeta}
+	if binary.NativeEndian.Uint64(b) != id || binary.NativeEndian.Uint16(b[8:]) != boltLeaf ||
+		binary.NativeEndian.Uint32(b[12:]) != 0 || n.n != 0 && n.n != len(names) {
 		return a.bad(id, "names no buckets")
-	}
-	more := uint64(binary.NativeEndian.Uint32(b[12:]))
-	if more > 0 {
-		return a.bad(id, "has %d pages more", more)
 	}
 	if err := a.take(id, 0); err != nil {
 		return err
 	}
 	for i := range n.n {
 		v := n.value(i)
-		if binary.NativeEndian.Uint32(b[boltPageHead+i*boltElement:]) != boltBucket || len(v) < 16 {
+		if !bytes.Equal(n.key(i), names[i]) || binary.NativeEndian.Uint32(b[boltPageHead+i*boltElement:]) != boltBucket || len(v) < 16 {
 			return a.bad(id, "names %q, which is no bucket", n.key(i))
 		}
 		root := binary.NativeEndian.Uint64(v)
-		if root == 0 {
-			continue // within this page, until loadBolt has padded it
+		if root == 0 || !all {
+			continue // within this page, until loadBolt has padded it; or too much to look at
 		}
 		if err := a.pages(root); err != nil {
 			return fmt.Errorf("bucket %q: %w", n.key(i), err)

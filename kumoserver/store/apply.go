@@ -110,7 +110,7 @@ func (a *applier) round() bool {
 	case err == nil:
 		a.s.boltFull.Store(false)
 		a.s.removeSegments()
-	case isStopped(a.stop) || a.s.failedWith() != nil:
+	case errors.Is(err, ErrClosed) || a.s.failedWith() != nil:
 		return false
 	case errors.Is(err, ErrDamaged):
 		a.s.broken(err) // the log and the memory keep what comes

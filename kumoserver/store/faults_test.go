@@ -200,7 +200,7 @@ func TestEveryDeedFails(t *testing.T) {
 				tried++
 				met[f.hit.what.String()]++
 				if f.hit.what == deedSync {
-					f.disk.after(rnd)
+					f.disk.forget(rnd)
 				}
 				f.check()
 			}

@@ -30,6 +30,8 @@ type platter struct {
 	done  int
 	fail  func(n int, d deed) error // asked about each deed; nil: none fails
 
+	unsynced *inode // of which a sync failed last
+
 	power *power // nil: it does not fail
 }
 
@@ -90,6 +92,11 @@ func (p *platter) do(d deed, file *inode) error {
 			if errors.As(err, &short) && d.what == deedWrite {
 				d.data = d.data[:short]
 				p.note(d, file)
+			}
+			if d.what == deedSync {
+				if p.unsynced = file; file == nil {
+					p.unsynced = p.names[d.path]
+				}
 			}
 			return err
 		}
@@ -233,6 +240,27 @@ func (p *platter) after(rnd *rand.Rand) {
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			p.t.Fatal(err)
 		}
+		if err := os.WriteFile(path, f.disk, 0o600); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+}
+
+// forget has the file of which a sync failed lose what it had not synced, or some of
+// it: the kernel may drop that, and reports it once.
+func (p *platter) forget(rnd *rand.Rand) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for path, f := range p.names {
+		if f != p.unsynced {
+			continue
+		}
+		fi, err := os.Stat(path)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		f.lose(rnd, rnd.IntN(3))
+		f.grow(fi.Size())
 		if err := os.WriteFile(path, f.disk, 0o600); err != nil {
 			p.t.Fatal(err)
 		}
