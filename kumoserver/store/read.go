@@ -329,8 +329,12 @@ type merge struct {
 
 func (m *merge) run(c *bbolt.Cursor, id ring.Partition) error {
 	prefix := appendUserKey(nil, id, nil)
-	k, v := c.Seek(append(slices.Clone(prefix), m.from...))
+	last := append(slices.Clone(prefix), m.from...) // key that the next one must not come before
+	k, v := c.Seek(last)
 	for m.next == nil {
+		if err := ascends(&last, k); err != nil {
+			return err
+		}
 		if k != nil && !bytes.HasPrefix(k, prefix) {
 			k = nil
 		}

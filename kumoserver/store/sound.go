@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 
@@ -11,6 +12,20 @@ import (
 
 // Who reads or writes with bbolt's cursors and could be misled by damaged pages asks
 // one of these.
+
+// ascends checks that a key that a cursor gives, nil at the end, does not come before
+// the last one: a child that is another's page would be read there. (unbroken looks at
+// the pages between two keys, and so needs these to be the right ones.)
+func ascends(last *[]byte, k []byte) error {
+	if k == nil {
+		return nil
+	}
+	if bytes.Compare(k, *last) < 0 {
+		return fmt.Errorf("%w: key %q is found behind %q", ErrDamaged, k, *last)
+	}
+	*last = k
+	return nil
+}
 
 // unbroken checks that nothing is missing between two keys of a partition that were
 // read with a cursor; a nil one is the partition's end.
