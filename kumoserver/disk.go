@@ -193,11 +193,12 @@ func (c *core) admit() {
 
 // takes reports whether the disk takes a message: one that makes the log longer
 // may not fit, and nothing is acknowledged that may never be on the disk. Such a
-// server falls silent, and is left out.
+// server falls silent, and is left out. One whose data file is damaged makes no copy
+// anew before it begins anew itself, or there would always be one that counts on it.
 func (c *core) takes(m any) bool {
 	switch m := m.(type) {
 	case *subjects.Prepare:
-		if c.stuck || c.room == store.Dry {
+		if c.stuck || c.room == store.Dry || c.store.Broken() != nil && !c.counts(m.Partition) {
 			return len(m.Entries) == 0
 		}
 		if c.room == store.Full {
@@ -208,9 +209,14 @@ func (c *core) takes(m any) bool {
 			}
 		}
 	case *subjects.Range:
-		return c.room == store.Roomy && !c.stuck
+		return c.room == store.Roomy && !c.stuck && c.store.Broken() == nil
 	}
 	return true
+}
+
+// counts reports whether the ring counts on this store's copy of a partition.
+func (c *core) counts(p ring.Partition) bool {
+	return c.table != nil && int(p) < c.table.Size() && c.table.Partitions[p].HasISR(c.s.store.ID())
 }
 
 // refuses returns why a write is not taken because of the disk, 0 if it is. While

@@ -110,7 +110,7 @@ func (a *applier) round() bool {
 	case err == nil:
 		a.s.boltFull.Store(false)
 		a.s.removeSegments()
-	case isStopped(a.stop) || a.s.failedWith() != nil:
+	case errors.Is(err, ErrClosed) || a.s.failedWith() != nil:
 		return false
 	case errors.Is(err, ErrDamaged):
 		a.s.broken(err) // the log and the memory keep what comes
@@ -196,9 +196,12 @@ func (a *applier) transact(snaps []*snapshot, need uint64) ([]*snapshot, error) 
 		a.budget *= urgency
 	}
 	saved := make([]int64, 0, 16)
-	err := a.write(func() error {
-		return a.s.db.Load().Update(func(tx *bbolt.Tx) error {
+	err := a.write(func(file *dataFile) error {
+		return file.Update(func(tx *bbolt.Tx) error {
 			data, meta := tx.Bucket(bucketData), tx.Bucket(bucketMeta)
+			if err := file.newest.Load().check(data, 1); err != nil {
+				return err
+			}
 			for _, n := range snaps {
 				saved = append(saved, n.items)
 				st, err := a.apply(data, n)
@@ -237,7 +240,7 @@ func (a *applier) transact(snaps []*snapshot, need uint64) ([]*snapshot, error) 
 
 // write runs what writes to the file, and does to the new one, if it is being
 // compacted, what that changed.
-func (a *applier) write(f func() error) error {
+func (a *applier) write(f func(*dataFile) error) error {
 	a.files.Lock()
 	defer a.files.Unlock()
 	// A compaction may have failed the store between the two files.
@@ -245,7 +248,11 @@ func (a *applier) write(f func() error) error {
 		return err
 	}
 	a.compaction.begin()
-	err := guard(f)
+	file := a.s.db.Load()
+	err := guard(func() error { return f(file) })
+	if err == nil {
+		err = file.note()
+	}
 	a.turn.Add(1) // after the commit: whoever read before it is to see that
 	if err == nil {
 		a.compaction.follow()
@@ -281,6 +288,9 @@ func (a *applier) put(data *bbolt.Bucket, n *snapshot, key string, v *value) err
 	k := append(appendDataKey(a.key[:0], n.part.id, userSpace), key...)
 	a.key = k
 	had := data.Get(k) != nil
+	if err := sound(data, k, had); err != nil {
+		return err
+	}
 	n.part.keep(data, k, v.gone)
 	if v.gone {
 		if had {
@@ -315,6 +325,17 @@ func (a *applier) room(size int) []byte {
 // clear removes a range, as far as the budget goes.
 func (a *applier) clear(data *bbolt.Bucket, n *snapshot, m *mask) (whole bool, err error) {
 	from := appendDataKey(nil, n.part.id, m.from)
+	if t, ok := treeOf(data); ok {
+		to := appendDataKey(nil, n.part.id+1, nil)
+		if m.to != nil {
+			to = appendDataKey(nil, n.part.id, m.to)
+		}
+		// Damaged records are what is often cleared; those beside the range, or keys
+		// that are not where they are found, would end it early.
+		if err := t.span(from, to); err != nil {
+			return false, fmt.Errorf("%w: %w", ErrDamaged, err)
+		}
+	}
 	keys := make([][]byte, 0, 64)
 	c := data.Cursor()
 	for k, _ := c.Seek(from); k != nil && bytes.HasPrefix(k, from[:2]); k, _ = c.Next() {
@@ -334,6 +355,9 @@ func (a *applier) remove(data *bbolt.Bucket, n *snapshot, keys [][]byte) error {
 	for _, k := range keys {
 		if k[2] == spaceUser {
 			n.items--
+		}
+		if err := sound(data, k, true); err != nil {
+			return err
 		}
 		n.part.keep(data, k, true)
 		a.compaction.note(k, nil, -1)

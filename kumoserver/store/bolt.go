@@ -24,6 +24,7 @@ var (
 	bucketData = []byte("data")
 	bucketMeta = []byte("meta")
 	keyStore   = []byte("store")
+	keyPad     = []byte("~")
 	userSpace  = []byte{spaceUser}
 )
 
@@ -201,6 +202,17 @@ func (m *storeMeta) decode(b []byte) error {
 	return nil
 }
 
+// pad puts a record behind all others that is too large for the bucket to be kept
+// within another's page, so that tree can look at its pages. It is a record of no
+// partition, and whole like any other. The states have one, too (keyPad).
+func pad(data *bbolt.Bucket) error {
+	k := appendDataKey(nil, ^ring.Partition(0), []byte{spaceSystem})
+	if data.Get(k) != nil {
+		return nil
+	}
+	return data.Put(k, appendValue(nil, k, &value{data: make([]byte, os.Getpagesize()/4)}))
+}
+
 func sealed(b []byte) []byte {
 	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 }
@@ -215,7 +227,12 @@ func unseal(b []byte) ([]byte, bool) {
 
 // openBolt opens the file. An error that is ErrDamaged says that the file
 // itself is no good.
-func openBolt(path string, lax bool) (db *bbolt.DB, err error) {
+func (d *disk) openBolt(path string, lax bool) (db *bbolt.DB, err error) {
+	if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
+		if err := d.ask(deed{what: deedCreate, path: path}); err != nil {
+			return nil, err
+		}
+	}
 	err = guard(func() error {
 		db, err = bbolt.Open(path, 0o600, &bbolt.Options{
 			Timeout:      time.Second, // the folder's lock is ours: nobody has it
@@ -229,6 +246,9 @@ func openBolt(path string, lax bool) (db *bbolt.DB, err error) {
 		return err
 	})
 	if err == nil {
+		if d.bolt != nil {
+			d.bolt(path, db)
+		}
 		return db, nil
 	}
 	for _, bad := range []error{berrors.ErrInvalid, berrors.ErrVersionMismatch, berrors.ErrChecksum, berrors.ErrInvalidMapping} {
@@ -261,10 +281,17 @@ func loadBolt(db *bbolt.DB) (st storeMeta, found bool, parts map[ring.Partition]
 	parts = make(map[ring.Partition]*partMeta)
 	err = guard(func() error {
 		return db.Update(func(tx *bbolt.Tx) error {
-			if _, err := tx.CreateBucketIfNotExists(bucketData); err != nil {
+			data, err := tx.CreateBucketIfNotExists(bucketData)
+			if err == nil {
+				err = pad(data)
+			}
+			if err != nil {
 				return err
 			}
 			b, err := tx.CreateBucketIfNotExists(bucketMeta)
+			if err == nil && b.Get(keyPad) == nil {
+				err = b.Put(keyPad, sealed(make([]byte, os.Getpagesize()/4)))
+			}
 			if err != nil {
 				return err
 			}

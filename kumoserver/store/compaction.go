@@ -54,13 +54,13 @@ const (
 )
 
 func newCompaction(s *Store, path string) (*compaction, error) {
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := s.opts.disk.remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
 	// It is synced before it counts.
-	db, err := openBolt(path, true)
+	db, err := s.opts.disk.openBolt(path, true)
 	if err != nil {
-		os.Remove(path)
+		s.opts.disk.remove(path)
 		return nil, err
 	}
 	n := &compaction{s: s, db: db, path: path, items: make(map[ring.Partition]int64)}
@@ -91,7 +91,7 @@ func (n *compaction) giveUp(keep bool) {
 		}
 	}
 	if !keep {
-		os.Remove(n.path) // or the next compaction does, or the next start
+		n.s.opts.disk.remove(n.path) // or the next compaction does, or the next start
 	}
 }
 
@@ -149,7 +149,7 @@ func (n *compaction) look() error {
 func (n *compaction) tell() {
 	for _, err := range n.read.bad {
 		if n.s.stands(err) {
-			n.s.unreadable(n.read.at, nil, err)
+			n.s.unreadable(partitionOf(err, n.read.at), nil, err)
 		}
 	}
 }
@@ -175,10 +175,12 @@ func (n *compaction) failed() error {
 
 // sync brings what has been copied to disk.
 func (n *compaction) sync() error {
-	if n.s.opts.disk.lax {
-		return nil
+	d := n.s.opts.disk
+	err := d.ask(deed{what: deedSync, path: n.path})
+	if err == nil && !d.lax {
+		err = n.db.Sync()
 	}
-	if err := n.db.Sync(); err != nil {
+	if err != nil {
 		return fmt.Errorf("sync %s: %w", newDataName, err)
 	}
 	return nil
@@ -250,7 +252,7 @@ func (n *compaction) finish() error {
 		return err
 	}
 	stage("written")
-	if err := os.Rename(n.path, filepath.Join(s.opts.Dir, dataName)); err != nil {
+	if err := s.opts.disk.rename(n.path, filepath.Join(s.opts.Dir, dataName)); err != nil {
 		return err
 	}
 	stage("renamed")
@@ -263,7 +265,12 @@ func (n *compaction) finish() error {
 	}
 	n.db.NoSync, n.db.NoGrowSync = s.opts.disk.lax, s.opts.disk.lax
 	a.compaction = nil
-	s.closeReplaced(s.db.Swap(&dataFile{DB: n.db}))
+	file := &dataFile{DB: n.db}
+	if err := file.note(); err != nil {
+		s.fail(fmt.Errorf("read %s: %w", newDataName, err)) // it is the only one
+		return err
+	}
+	s.closeReplaced(s.db.Swap(file))
 	stage("switched")
 	return nil
 }

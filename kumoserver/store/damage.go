@@ -32,18 +32,33 @@ func (s *Store) unreadable(id ring.Partition, key []byte, err error) error {
 		s.broken(err)
 		err = fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
-	if errors.Is(err, ErrCorrupt) {
-		s.hurt(id, key, err)
+	if !errors.Is(err, ErrCorrupt) {
+		return err
 	}
+	if bad := (*badRecord)(nil); errors.As(err, &bad) {
+		s.hurt(bad.partition, []byte(bad.key), err)
+		if bad.partition == id {
+			return err
+		}
+		// Its key says so, which may be what is damaged: it may be one of this
+		// partition as well.
+		key = nil
+	}
+	s.hurt(id, key, err)
 	return err
+}
+
+// partitionOf is that of a damaged record, as far as its key can be believed.
+func partitionOf(err error, otherwise ring.Partition) ring.Partition {
+	if bad := (*badRecord)(nil); errors.As(err, &bad) {
+		return bad.partition
+	}
+	return otherwise
 }
 
 // hurt notes that a record of a copy cannot be read, and tells it once. It
 // stays noted until the key is written again or the copy is made anew.
 func (s *Store) hurt(id ring.Partition, key []byte, err error) {
-	if bad := (*badRecord)(nil); errors.As(err, &bad) {
-		id, key = bad.partition, []byte(bad.key)
-	}
 	p := s.part(id)
 	if p == nil {
 		return
@@ -86,6 +101,9 @@ func (s *Store) broken(err error) {
 // Broken returns what is wrong with the structure of the bbolt file, nil if
 // nothing is known to be.
 func (s *Store) Broken() error {
+	if !s.isBroken.Load() {
+		return nil
+	}
 	s.failMu.Lock()
 	defer s.failMu.Unlock()
 	return s.brokenBy

@@ -6,6 +6,7 @@ import (
 	"hash/fnv"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"go.etcd.io/bbolt"
 )
@@ -18,6 +19,48 @@ type dataFile struct {
 	// that was replaced. (bbolt's Close waits for readers, too, but keeps those
 	// from leaving meanwhile that have read.)
 	used sync.RWMutex
+	// newest is what the last transaction that wrote has left. Where the page that
+	// says so is damaged, bbolt goes on from the transaction before.
+	newest atomic.Pointer[commit]
+}
+
+// commit is what tells a transaction's state of the file from an older one.
+type commit struct {
+	tx   int
+	root uint64 // page of the data
+}
+
+func commitOf(data *bbolt.Bucket) commit {
+	return commit{data.Tx().ID(), uint64(data.Root())}
+}
+
+// note takes the newest state down; nobody writes meanwhile.
+func (f *dataFile) note() error {
+	return guard(func() error {
+		return f.View(func(tx *bbolt.Tx) error {
+			c := commitOf(tx.Bucket(bucketData))
+			if was := f.newest.Load(); was != nil && c.tx < was.tx {
+				return fmt.Errorf("%w: it has gone back from transaction %d to %d", ErrDamaged, was.tx, c.tx)
+			}
+			f.newest.Store(&c)
+			return nil
+		})
+	})
+}
+
+// check reports that a transaction began from an older state than the newest, or
+// from no state that there was. was is the newest before it began; writes are the
+// transactions that it is ahead of what it reads: 1 if it writes.
+func (was *commit) check(data *bbolt.Bucket, writes int) error {
+	if was == nil {
+		return nil
+	}
+	now := commitOf(data)
+	now.tx -= writes
+	if now.tx < was.tx || now.tx == was.tx && now.root != was.root {
+		return fmt.Errorf("%w: transaction %d from page %d is behind %d from page %d", ErrDamaged, now.tx, now.root, was.tx, was.root)
+	}
+	return nil
 }
 
 // enter returns the file for reading; used is to be unlocked.
@@ -46,7 +89,7 @@ func (s *Store) closeReplaced(f *dataFile) {
 
 // use opens a bbolt file as the store's.
 func (s *Store) use(path string) error {
-	db, err := openBolt(path, s.opts.disk.lax)
+	db, err := s.opts.disk.openBolt(path, s.opts.disk.lax)
 	if err == nil {
 		s.db.Store(&dataFile{DB: db})
 	}

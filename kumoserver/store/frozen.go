@@ -267,7 +267,10 @@ func (f *Frozen) Read(from []byte, maxBytes int) (recs []subjects.Record, next [
 			slices.Sort(f.gone)
 			f.sorted = true
 		}
-		return f.merge(c, &m, from)
+		if err := f.merge(c, &m, from); err != nil {
+			return err
+		}
+		return unbroken(c, f.p.id, from, m.next)
 	})
 	if err != nil {
 		return nil, nil, false, fmt.Errorf("read partition %d at %s: %w", f.p.id, f.at, f.s.unreadable(f.p.id, nil, err))
@@ -281,8 +284,12 @@ func (f *Frozen) merge(c *bbolt.Cursor, m *merge, from []byte) error {
 	m.masks = f.masks
 	keys := f.keys[lowerBound(f.keys, from):]
 	gone := f.gone[lowerBound(f.gone, from):]
-	k, v := c.Seek(append(slices.Clone(prefix), from...))
+	last := append(slices.Clone(prefix), from...) // key that the next one must not come before
+	k, v := c.Seek(last)
 	for steps := 0; m.next == nil; steps++ {
+		if err := ascends(&last, k); err != nil {
+			return err
+		}
 		if k != nil && !bytes.HasPrefix(k, prefix) {
 			k = nil
 		}

@@ -15,6 +15,14 @@ import (
 	"github.com/etolabo/kumofs/subjects/ring"
 )
 
+// fewer is a part of a number for who wants to be done soon.
+func fewer(n int) int {
+	if testing.Short() {
+		return max(n/4, 1)
+	}
+	return n
+}
+
 func TestMain(m *testing.M) {
 	if dir := os.Getenv("KUMO_STORE_WRITER"); dir != "" {
 		writeUntilKilled(dir)

@@ -36,7 +36,7 @@ func Open(o Options) (_ *Store, err error) {
 		return nil, err
 	}
 	// What a compaction left half done is of no use, and takes room.
-	if err = os.Remove(filepath.Join(o.Dir, newDataName)); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err = o.disk.remove(filepath.Join(o.Dir, newDataName)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
 	last, found := run{}, false
@@ -45,12 +45,12 @@ func Open(o Options) (_ *Store, err error) {
 		s.note("%s: %v: taken as not clean", runName, err)
 		last, found = run{Unclean: true}, true
 	}
-	if err = os.MkdirAll(filepath.Join(o.Dir, logDir), 0o700); err != nil {
+	if err = o.disk.makeFolder(filepath.Join(o.Dir, logDir)); err != nil {
 		return nil, err
 	}
-	r := &recovery{s: s, rewrite: last.Unclean}
+	r := &recovery{s: s, rewrite: last.Unclean, mayBeTorn: !last.Clean && last.OSBoot != o.OSBoot}
 	err = r.openData()
-	if isNoSpace(err) && os.Remove(filepath.Join(o.Dir, logDir, reserveName)) == nil {
+	if isNoSpace(err) && o.disk.remove(filepath.Join(o.Dir, logDir, reserveName)) == nil {
 		err = r.openData() // what the reserve leaves is enough
 	}
 	if err != nil {
@@ -65,7 +65,7 @@ func Open(o Options) (_ *Store, err error) {
 		// What a dying machine leaves may look like anything; with a synced log
 		// none of it was acknowledged.
 		Unclean: judgeRun(last, found, s.identity.Ready, o.OSBoot) || r.missing ||
-			found && r.torn && (last.Clean || r.rotten && last.OSBoot == o.OSBoot),
+			found && (r.torn || r.hole) && (last.Clean || (r.rotten || r.hole) && last.OSBoot == o.OSBoot),
 		Grant: max(last.Grant, int64(o.Grant)),
 	}
 	s.opened = time.Now()

@@ -33,7 +33,7 @@ func (p *piece) fill(tx *bbolt.Tx, from []byte) error {
 	for ; k != nil; k, v = c.Next() {
 		if len(p.arena) >= compactBytes || len(p.ends) >= 2*compactKeys {
 			p.next = bytes.Clone(k)
-			return nil
+			return p.whole(tx, from, p.next)
 		}
 		if len(k) >= 2 {
 			p.at = ring.Partition(binary.BigEndian.Uint16(k))
@@ -48,7 +48,7 @@ func (p *piece) fill(tx *bbolt.Tx, from []byte) error {
 		p.ends = append(p.ends, len(p.arena))
 	}
 	p.last = true
-	return nil
+	return p.whole(tx, from, nil)
 }
 
 // check tells what ends the reading. A damaged record does not, unless its key

@@ -115,7 +115,7 @@ func (p *preparer) keepReserve() (err error) {
 	if fi, err := os.Stat(path); err == nil && fi.Size() >= p.reserve {
 		return nil
 	}
-	os.Remove(path)
+	p.disk.remove(path)
 	seg, err := createSegment(p.disk, path, p.reserve)
 	if err != nil {
 		return err
@@ -171,10 +171,10 @@ func (p *preparer) takeReserve() (*segment, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.Rename(from, to); err != nil {
+	if err := p.disk.rename(from, to); err != nil {
 		return nil, err
 	}
-	if err := syncDir(p.dir); err != nil {
+	if err := p.disk.syncFolder(p.dir); err != nil {
 		return nil, err
 	}
 	f, err := os.OpenFile(to, os.O_RDWR, 0)
@@ -198,6 +198,6 @@ func (p *preparer) close() {
 	p.done.Wait()
 	if p.next != nil {
 		p.next.file.Close()
-		os.Remove(p.next.path)
+		p.disk.remove(p.next.path)
 	}
 }

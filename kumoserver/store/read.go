@@ -135,34 +135,48 @@ func (s *Store) GetMany(n int, at func(i int) (ring.Partition, []byte), out func
 // view runs f in a read transaction. Damage of the file's structure that f meets
 // is ErrDamaged.
 func (s *Store) view(f func(c *bbolt.Cursor) error) error {
-	return s.viewTx(func(tx *bbolt.Tx) error { return f(tx.Bucket(bucketData).Cursor()) })
+	return s.viewData(func(data *bbolt.Bucket) error { return f(data.Cursor()) })
 }
 
 func (s *Store) viewTx(f func(tx *bbolt.Tx) error) error {
+	return s.viewData(func(data *bbolt.Bucket) error { return f(data.Tx()) })
+}
+
+func (s *Store) viewData(f func(data *bbolt.Bucket) error) error {
 	file := s.enter()
 	defer file.used.RUnlock()
-	err := file.View(func(tx *bbolt.Tx) error {
-		return guard(func() error { return f(tx) })
-	})
+	newest := file.newest.Load()
+	var err error
+	if fault := guard(func() error {
+		err = file.View(func(tx *bbolt.Tx) error {
+			return guard(func() error {
+				data := tx.Bucket(bucketData)
+				if err := newest.check(data, 0); err != nil {
+					return err
+				}
+				return f(data)
+			})
+		})
+		return nil
+	}); fault != nil {
+		err = fault
+	}
 	if errors.Is(err, berrors.ErrDatabaseNotOpen) {
 		return ErrClosed
 	}
 	return err
 }
 
-// neighbour is up to how many bytes of value the record beside a missing key is
-// checked with: damage to a key looks like its absence.
-const neighbour = 16 << 10
-
-// seek finds a key and checks its value.
+// seek finds a key and checks its value, or that the key is not there: damage looks
+// like that.
 func seek(c *bbolt.Cursor, key []byte) (rec subjects.Record, found bool, err error) {
 	err = guard(func() error {
 		k, v := c.Seek(key)
 		if k == nil || !bytes.Equal(k, key) {
-			if len(v) <= neighbour && bytes.HasPrefix(k, key[:3]) {
-				_, err = readValue(k, v)
+			if t, ok := treeOf(c.Bucket()); ok {
+				return t.absent(key)
 			}
-			return err
+			return nil
 		}
 		found = true
 		rec, err = readValue(k, v)
@@ -290,7 +304,12 @@ func (s *Store) Scan(id ring.Partition, from []byte, maxBytes int) (recs []subje
 	}
 	p.mu.RUnlock()
 	order(m.keys, m.vals)
-	err = s.view(func(c *bbolt.Cursor) error { return m.run(c, id) })
+	err = s.view(func(c *bbolt.Cursor) error {
+		if err := m.run(c, id); err != nil {
+			return err
+		}
+		return unbroken(c, id, from, m.next)
+	})
 	if err != nil {
 		return nil, nil, false, s.unreadable(id, nil, err)
 	}
@@ -310,8 +329,12 @@ type merge struct {
 
 func (m *merge) run(c *bbolt.Cursor, id ring.Partition) error {
 	prefix := appendUserKey(nil, id, nil)
-	k, v := c.Seek(append(slices.Clone(prefix), m.from...))
+	last := append(slices.Clone(prefix), m.from...) // key that the next one must not come before
+	k, v := c.Seek(last)
 	for m.next == nil {
+		if err := ascends(&last, k); err != nil {
+			return err
+		}
 		if k != nil && !bytes.HasPrefix(k, prefix) {
 			k = nil
 		}

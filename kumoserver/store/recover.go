@@ -28,10 +28,14 @@ type recovery struct {
 	torn    bool // the log's tail was cut
 	rotten  bool // and was no write that a process did not finish
 	missing bool // records that were durable once are gone
+	hole    bool // records behind what is bad were found, and set aside
 
 	// rewrite: a write or sync had failed, so that what can be read need not be on
 	// the disk.
 	rewrite bool
+
+	// mayBeTorn: the machine has stopped since, perhaps in the midst of a write.
+	mayBeTorn bool
 }
 
 // logState is what the replay knows of one partition's log.
@@ -81,7 +85,10 @@ func (r *recovery) tryData(path string) (found bool, err error) {
 	if err = s.use(path); err != nil {
 		return false, err
 	}
-	if r.meta, found, r.metas, err = loadBolt(s.db.Load().DB); err != nil || !found && s.identity.Ready {
+	if err = account(s.db.Load().DB, r.mayBeTorn); err == nil {
+		r.meta, found, r.metas, err = loadBolt(s.db.Load().DB)
+	}
+	if err != nil || !found && s.identity.Ready {
 		s.closeData()
 		s.db.Store(nil)
 	}
@@ -92,7 +99,7 @@ func (r *recovery) tryData(path string) (found bool, err error) {
 // still hold.
 func (r *recovery) remakeData(path, mark string) error {
 	s := r.s
-	if to, err := setAside(path); err == nil {
+	if to, err := s.opts.disk.setAside(path); err == nil {
 		s.note("%s was set aside as %s; the replicas give the copies back", dataName, filepath.Base(to))
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -105,7 +112,7 @@ func (r *recovery) remakeData(path, mark string) error {
 		return err
 	}
 	r.meta = storeMeta{lost: true, from: ^uint64(0)} // until the log's end is known
-	if err := os.Remove(mark); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := s.opts.disk.remove(mark); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil
@@ -131,7 +138,7 @@ func (r *recovery) replay() error {
 		s.note("the log is missing")
 		r.missing = true
 	}
-	if r.missing && len(r.segs) == 0 {
+	if (r.missing || r.hole) && len(r.segs) == 0 {
 		// It may have been all that knew of a copy.
 		r.meta.lost, s.lostBefore = true, true
 	}

@@ -1,7 +1,5 @@
 package store
 
-import "os"
-
 // removeSegments deletes the oldest log segments that bbolt reflects and that
 // are not kept for replicas that lag.
 func (s *Store) removeSegments() {
@@ -51,7 +49,7 @@ func (s *Store) removeOldest() bool {
 	w.segs = w.segs[1:]
 	w.mu.Unlock()
 	oldest.file.Close()
-	if err := os.Remove(oldest.path); err != nil {
+	if err := s.opts.disk.remove(oldest.path); err != nil {
 		s.opts.Log.Warn("cannot remove a log segment", "path", oldest.path, "error", err)
 		return false
 	}

@@ -89,7 +89,7 @@ func (r *recovery) trim() error {
 	}
 	g := r.segs[len(r.segs)-1]
 	g.size = int64(r.end - g.start)
-	if err := g.file.Truncate(g.size); err != nil {
+	if err := r.s.opts.disk.cut(g.file, g.size); err != nil {
 		return err
 	}
 	return r.s.opts.disk.fullsync(g.file) // or what was cut off could come back
@@ -120,9 +120,13 @@ func unfinished(b []byte, written int64) bool {
 }
 
 // distrust sets aside the segments from the first bad one on. Those that hold
-// records mean that there is a hole in the log.
+// records mean that there is a hole in the log. (A machine that dies may leave one
+// in what was written last: the end of one segment is lost, the beginning of the
+// next is not.)
 func (r *recovery) distrust(dir string, numbers []uint64) error {
-	for _, n := range numbers {
+	// The last one first: a start that is cut off in the midst of this leaves no hole
+	// among their numbers.
+	for _, n := range slices.Backward(numbers) {
 		path := segmentPath(dir, n)
 		b, written, err := readSegment(path)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -132,17 +136,17 @@ func (r *recovery) distrust(dir string, numbers []uint64) error {
 			return err
 		}
 		if allZero(b[:written]) {
-			if err := os.Remove(path); err != nil {
+			if err := r.s.opts.disk.remove(path); err != nil {
 				return err
 			}
 			continue
 		}
-		to, err := setAside(path)
+		to, err := r.s.opts.disk.setAside(path)
 		if err != nil {
 			return err
 		}
 		r.s.note("log segment %d was set aside as %s", n, filepath.Base(to))
-		r.missing = true
+		r.hole = true
 	}
 	return nil
 }
@@ -287,10 +291,15 @@ func (s *Store) segmentRecord(b []byte) []byte {
 
 // saveMeta writes the store's own state.
 func (r *recovery) saveMeta() error {
-	return guard(func() error {
-		return r.s.db.Load().Update(func(tx *bbolt.Tx) error {
+	file := r.s.db.Load()
+	err := guard(func() error {
+		return file.Update(func(tx *bbolt.Tx) error {
 			b := tx.Bucket(bucketMeta)
 			return b.Put(keyStore, r.meta.encode())
 		})
 	})
+	if err != nil {
+		return err
+	}
+	return file.note()
 }

@@ -266,7 +266,7 @@ func (s *Store) stands(err error) bool {
 	}
 	p := s.part(bad.partition)
 	if p == nil {
-		return false
+		return true // no partition has it: its key is damaged
 	}
 	_, known := p.lookup([]byte(bad.key))
 	return !known
@@ -278,14 +278,15 @@ func (st *stretch) look(tx *bbolt.Tx, id ring.Partition) error {
 	st.state = bytes.Clone(tx.Bucket(bucketMeta).Get(metaKey(id)))
 	c, direct := data.Cursor(), data.Cursor()
 	prefix := appendDataKey(nil, id, nil)
+	began := st.from
 	for k, v := c.Seek(st.from); ; k, v = c.Next() {
 		if k == nil || !bytes.HasPrefix(k, prefix) {
 			st.last = true
-			return nil
+			return st.whole(tx, began, appendDataKey(nil, id+1, nil))
 		}
 		if st.size >= scrubBytes || st.records >= scrubKeys {
 			st.from = bytes.Clone(k)
-			return nil
+			return st.whole(tx, began, st.from)
 		}
 		st.records++
 		st.size += int64(len(k) + len(v))

@@ -77,14 +77,14 @@ func segmentPath(dir string, number uint64) string {
 // createSegment makes the next segment's file, durably, so that beginning it
 // costs no more than a write.
 func createSegment(d *disk, path string, size int64) (_ *segment, err error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|os.O_EXCL, 0o600)
+	f, err := d.create(path, os.O_EXCL)
 	if err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
 			f.Close()
-			os.Remove(path)
+			d.remove(path)
 		}
 	}()
 	if err := d.preallocate(f, size); err != nil {

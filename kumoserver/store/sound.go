@@ -1,0 +1,88 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/etolabo/kumofs/subjects/ring"
+)
+
+// Who reads or writes with bbolt's cursors and could be misled by damaged pages asks
+// one of these.
+
+// ascends checks that a key that a cursor gives, nil at the end, does not come before
+// the last one: a child that is another's page would be read there. (unbroken looks at
+// the pages between two keys, and so needs these to be the right ones.)
+func ascends(last *[]byte, k []byte) error {
+	if k == nil {
+		return nil
+	}
+	if bytes.Compare(k, *last) < 0 {
+		return fmt.Errorf("%w: key %q is found behind %q", ErrDamaged, k, *last)
+	}
+	*last = k
+	return nil
+}
+
+// unbroken checks that nothing is missing between two keys of a partition that were
+// read with a cursor; a nil one is the partition's end.
+func unbroken(c *bbolt.Cursor, id ring.Partition, from, to []byte) error {
+	t, ok := treeOf(c.Bucket())
+	if !ok {
+		return nil
+	}
+	end := appendDataKey(nil, id+1, nil)
+	if to != nil {
+		end = appendUserKey(nil, id, to)
+	}
+	return t.span(appendUserKey(nil, id, from), end)
+}
+
+// sound reports, before something is written under a key, why it must not be: what
+// bbolt writes again looks right, whatever it was before.
+func sound(data *bbolt.Bucket, k []byte, had bool) error {
+	t, ok := treeOf(data)
+	if !ok {
+		return nil
+	}
+	err := t.writable(k, had)
+	if errors.Is(err, ErrCorrupt) {
+		// The record beside it may be another's, whose absence nobody would notice
+		// once this one stands between them.
+		err = fmt.Errorf("%w: beside key %q: %w", ErrDamaged, k, err)
+	}
+	return err
+}
+
+// whole checks the pages of a stretch.
+func (st *stretch) whole(tx *bbolt.Tx, from, to []byte) error {
+	t, ok := treeOf(tx.Bucket(bucketData))
+	if !ok {
+		return nil
+	}
+	err := t.span(from, to)
+	if errors.Is(err, ErrCorrupt) {
+		// One that is in the stretch was counted; one beside it is met next, unless
+		// its key is what is damaged, and it is met nowhere.
+		st.bad = append(st.bad, err)
+		err = nil
+	}
+	return err
+}
+
+// whole finds what the pages of a piece lack. A damaged record beside it is met by
+// the piece that it belongs to.
+func (p *piece) whole(tx *bbolt.Tx, from, to []byte) error {
+	t, ok := treeOf(tx.Bucket(bucketData))
+	if !ok {
+		return nil
+	}
+	err := t.span(from, to)
+	if errors.Is(err, ErrCorrupt) {
+		return nil
+	}
+	return err
+}
