@@ -173,7 +173,7 @@ func TestWrongAuthFiles(t *testing.T) {
 		"foo:bar\nnonsense\n":                "line 2: no colon",
 		"foo:bar\n:baz\n":                    "line 2: no user",
 		"foo:\n":                             "line 1: no password",
-		"\n\nfoo bar:baz\n":                  "line 3: a user with a space",
+		"\n\nfoo bar:baz\n":                  "line 3: \"bar\" is no right",
 		"foo:b\x00r":                         "line 1: a NUL",
 		"":                                   "no user in it",
 		"\r\n\n":                             "no user in it",

@@ -68,6 +68,12 @@ func (c *conn) write() {
 		b := c.out
 		c.out, c.spare = c.spare[:0], nil
 		c.written = len(b)
+		if c.sealed != nil { // which cannot write a part of something without waiting
+			c.count()
+			c.writer.Add(1)
+			go c.writeRest(b, 0)
+			return
+		}
 		c.mu.Unlock()
 		n, err := c.try(b)
 		c.mu.Lock()
@@ -182,7 +188,7 @@ func (c *conn) fail() {
 	c.broken = true
 	c.out, c.written = nil, 0
 	c.changed.Signal()
-	c.nc.Close()
+	c.sock.Close() // TLS would wait to take its leave
 }
 
 // replyHead is about how many bytes an answer has beside its key and value.

@@ -21,7 +21,7 @@ func TestNewConnectionIsNotStalled(t *testing.T) {
 	defer nc.Close()
 	o := Defaults()
 	o.IdleTimeout = time.Hour
-	c, err := newConn(&Gateway{o: o, lim: newLimits(&o)}, nc)
+	c, err := newConn(&Gateway{o: o, lim: newLimits(&o)}, nc, false)
 	if err != nil {
 		t.Fatal(err)
 	}
