@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -47,6 +48,8 @@ type conn struct {
 	writer     sync.WaitGroup
 	stats      counters
 	took       times
+
+	halfSince atomic.Int64 // when a request began to come that needs a large buffer; 0: none does
 
 	takenAt uint64    // stats.bytesWritten when the client took something last; see endStalled
 	tookAt  time.Time // when that was seen

@@ -21,6 +21,11 @@ func (c *conn) fill() error {
 		want = c.parser.Want()
 	}
 	need := max(want, c.w-c.r+1)
+	if c.r == c.w {
+		c.halfSince.Store(0)
+	} else if len(c.buf) > readBuffer && c.halfSince.Load() == 0 {
+		c.halfSince.Store(time.Now().UnixNano())
+	}
 	switch {
 	case c.r == c.w:
 		c.r, c.w = 0, 0

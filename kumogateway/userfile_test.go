@@ -41,9 +41,14 @@ func FuzzAuthFile(f *testing.F) {
 				t.Fatalf("prefix %q", e.prefix)
 			}
 		}
-		first, _, _ := bytes.Cut(bytes.TrimLeft(text, "\r\n"), []byte("\n"))
-		user, password, _ := bytes.Cut(bytes.TrimSuffix(first, []byte("\r")), []byte(":"))
-		if e := all[0]; !bytes.ContainsAny(user, " \r") && (!bytes.Equal(e.user, user) || !bytes.Equal(e.password, password) || e.prefix != "" || e.rights != mayRead|mayWrite) {
+		var first []byte
+		for l := range bytes.SplitSeq(text, []byte("\n")) {
+			if first = bytes.TrimSuffix(l, []byte("\r")); len(first) > 0 {
+				break
+			}
+		}
+		user, password, _ := bytes.Cut(first, []byte(":"))
+		if e := all[0]; !bytes.Contains(user, []byte(" ")) && (!bytes.Equal(e.user, user) || !bytes.Equal(e.password, password) || e.prefix != "" || e.rights != mayRead|mayWrite) {
 			t.Fatalf("%q is taken for %+v", first, e)
 		}
 	})
