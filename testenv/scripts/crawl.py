@@ -1,12 +1,12 @@
 # Clients that do little, for crawl.sh and crowd.sh. Usage: crawl.py PORT CONNECTIONS |
-# crawl.py PORT deaf | crawl.py PORT unread BYTES | crawl.py PORT bad RATE
+# crawl.py PORT deaf | crawl.py PORT unread BYTES | crawl.py PORT bad RATE LEAST
 # The first sends a byte a second on each connection, evenly over the second, and
 # when its input ends says how many a second it got rid of, and how many answers
 # took longer than a second. The second asks for
 # large values and reads none. The third does so on 64 connections and with so many
 # bytes of requests in all, and says how many got rid of. The fourth sends so many
-# requests a second that are no good, each another one, and says how many. All say
-# "ready" once they are at it.
+# requests a second that are no good, each another one, at least as many as the last
+# number says, and says how many. All say "ready" once they are at it.
 import resource, select, socket, sys, time
 
 port = int(sys.argv[1])
@@ -55,11 +55,11 @@ if sys.argv[2] == "unread":
 
 if sys.argv[2] == "bad":
     c = connect()
-    rate, batch, sent = int(sys.argv[3]), 500, 0
+    rate, least, batch, sent = int(sys.argv[3]), int(sys.argv[4]), 500, 0
     kinds = (b"nonsense%d\r\n", b"get " + b"x" * 300 + b"%d\r\n", b"set k%d 0 0 -1\r\n", b"incr k %d x\r\n", b"mg k%d Z\r\n", b"cas k%d\r\n")
     ready()
     began = time.monotonic()
-    while not over():
+    while not over() or sent < least:
         if sent > (time.monotonic() - began) * rate:
             time.sleep(0.002)
             continue

@@ -56,7 +56,7 @@ start() {
 	pids= names= fds=
 	for i in $(seq $crawlers); do crowd "slow$i" $((connections / crawlers)); done
 	crowd unread unread "$unread"
-	crowd bad bad "$bad"
+	crowd bad bad "$bad" $((1000000 / rounds))
 	for name in $names; do
 		until grep -q ready "$dir/out.$name"; do
 			sleep 0.1
