@@ -110,7 +110,7 @@ func Open(o Options) (_ *Gateway, err error) {
 func (g *Gateway) openClients() (err error) {
 	o := &g.o
 	if o.AuthFile != "" {
-		if g.users, err = openUsers(o.AuthFile, o.KeyPrefix, o.Log); err != nil {
+		if g.users, err = openUsers(o.AuthFile, o.KeyPrefix, o.Log, g.closing); err != nil {
 			return err
 		}
 	}

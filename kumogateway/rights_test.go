@@ -2,6 +2,8 @@ package kumogateway_test
 
 import (
 	"fmt"
+	"log/slog"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -252,9 +254,10 @@ func TestRightsChange(t *testing.T) {
 // A connection on which passwords are guessed is closed; one that ends up right
 // goes on.
 func TestGuessing(t *testing.T) {
-	g, _ := openWithUsers(t, allUsers)
+	log := new(syncBuffer)
+	g, _ := openWithUsers(t, allUsers, func(o *kumogateway.Options) { o.Log = slog.New(slog.NewTextHandler(log, nil)) })
 	c := dial(t, g)
-	wrong := "set x 0 0 6\r\nboth q\r\n"
+	wrong := "set x 0 0 10\r\nboth guess\r\n"
 	for range 2 {
 		c.do(wrong, "CLIENT_ERROR authentication failure\r\n")
 	}
@@ -266,10 +269,18 @@ func TestGuessing(t *testing.T) {
 	}
 	c = dial(t, g)
 	for range 5 {
-		c.wantStatus(0x20, 0x21, "PLAIN", "\x00both\x00q")
+		c.wantStatus(0x20, 0x21, "PLAIN", "\x00both\x00guess")
 	}
 	if got := c.rest(); got != "" {
 		t.Errorf("%q", got)
+	}
+	// An address is what the log tells, and no more.
+	if text := log.String(); !strings.Contains(text, "wrong user or password") || !strings.Contains(text, c.nc.LocalAddr().(*net.TCPAddr).IP.String()) || strings.Contains(text, "guess") || strings.Contains(text, "both") {
+		t.Errorf("the log says %s", text)
+	}
+	s := dialAs(t, g, "both").stats("")
+	if s["auth_errors"] != "12" {
+		t.Errorf("%s wrong passwords were counted", s["auth_errors"])
 	}
 }
 

@@ -75,6 +75,7 @@ type users struct {
 	key      [sha256.Size]byte // of digests
 	strange  []byte            // a hash that no password has been made into
 	checking chan struct{}     // full while a hash is compared: that is work, which clients can ask for
+	closing  <-chan struct{}   // closed when nobody is to wait for that any more
 
 	mu     sync.Mutex
 	all    []*credential // never changed once stored
@@ -84,9 +85,13 @@ type users struct {
 	said   string // the last complaint
 }
 
-// openUsers reads an auth file. outer is put before all keys.
-func openUsers(path, outer string, log *slog.Logger) (*users, error) {
-	u := &users{path: path, outer: outer, log: log, looked: time.Now(), checking: make(chan struct{}, 1), byName: map[string]*account{}}
+// openUsers reads an auth file. outer is put before all keys. closing ends what
+// waits.
+func openUsers(path, outer string, log *slog.Logger, closing <-chan struct{}) (*users, error) {
+	u := &users{
+		path: path, outer: outer, log: log, looked: time.Now(), byName: map[string]*account{},
+		checking: make(chan struct{}, 1), closing: closing,
+	}
 	rand.Read(u.key[:])
 	return u, u.read()
 }
@@ -127,7 +132,11 @@ func (u *users) check(user, password []byte) *account {
 	if found != nil || strange == nil {
 		return found
 	}
-	u.checking <- struct{}{}
+	select {
+	case u.checking <- struct{}{}:
+	case <-u.closing:
+		return nil
+	}
 	defer func() { <-u.checking }()
 	for _, c := range hashes {
 		if bcrypt.CompareHashAndPassword(c.hash, password) == nil {
