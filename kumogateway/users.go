@@ -82,6 +82,7 @@ type users struct {
 	byName map[string]*account
 	file   fs.FileInfo // as it was read last
 	looked time.Time
+	anew   bool   // the file is read however it looks
 	said   string // the last complaint
 }
 
@@ -159,7 +160,7 @@ func (u *users) look() {
 	}
 	u.looked = now
 	fi, err := os.Stat(u.path)
-	switch same := err == nil && os.SameFile(fi, u.file); {
+	switch same := err == nil && !u.anew && os.SameFile(fi, u.file); {
 	case same && (!fi.Mode().IsRegular() || fi.ModTime().Equal(u.file.ModTime()) && fi.Size() == u.file.Size()):
 		u.said = "" // what was given by a pipe is not given twice
 		return
@@ -177,12 +178,13 @@ func (u *users) look() {
 	}
 }
 
-// reload looks at the file at once.
+// reload reads the file at once, also if it looks as before.
 func (u *users) reload() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.looked = time.Time{}
+	u.looked, u.anew = time.Time{}, u.file.Mode().IsRegular()
 	u.look()
+	u.anew = false
 }
 
 // read reads the file. Called with mu held, or before anybody else knows u.
