@@ -213,7 +213,9 @@ func (u *users) read() error {
 	if err := u.install(entries); err != nil {
 		return wrong(err)
 	}
-	u.file = fi
+	if u.file = fi; fi.Mode().IsRegular() && fi.Mode().Perm()&0o004 != 0 {
+		u.log.Warn("everybody on this machine can read the auth file: chmod o-r", "path", u.path)
+	}
 	return nil
 }
 
