@@ -2,9 +2,12 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"time"
 
@@ -23,6 +26,7 @@ type bench struct {
 	// pids of the first address, and of versus.
 	pids, versusPIDs []int
 	rounds           int
+	tls              benchTLS
 }
 
 func newBench(g *global) *cobra.Command {
@@ -40,6 +44,7 @@ with. With --rate operations begin by a timetable, and latencies count from it.
 Keys called key-N are written.`,
 		Example: `  kumoctl bench --connections 128 --versus 127.0.0.1:11212
   kumoctl bench --sets 0.1 --zipf 1.1 --size 100-4000 --rate 20000
+  kumoctl bench --tls --tls-ca ca.pem --addr 127.0.0.1:11212 --versus 127.0.0.1:11211
   kumoctl bench --protocol binary --multi-get 100 --pid $(pgrep -d, kumo)`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := b.check(); err != nil {
@@ -75,6 +80,11 @@ func (b *bench) flags(f *pflag.FlagSet) {
 	f.IntVar(&o.Pipeline, "pipeline", o.Pipeline, "requests sent before the first answer is read")
 	f.BoolVar(&o.Fill, "fill", o.Fill, "set every key before")
 	f.IntSliceVar(&b.pids, "pid", nil, "processes behind --addr: print their CPU time for an operation")
+	f.BoolVar(&b.tls.addr, "tls", false, "speak to --addr with TLS")
+	f.BoolVar(&b.tls.versus, "versus-tls", false, "speak to --versus with TLS")
+	f.StringVar(&b.tls.ca, "tls-ca", "", "PEM file of authorities that may have signed the gateway's certificate (default: the system's)")
+	f.StringVar(&b.tls.cert, "tls-cert", "", "PEM file of a certificate to show, where the gateway wants one")
+	f.StringVar(&b.tls.key, "tls-key", "", "PEM file of its key")
 	f.IntSliceVar(&b.versusPIDs, "versus-pid", nil, "processes behind --versus")
 }
 
@@ -86,10 +96,42 @@ func (b *bench) check() error {
 		return errors.New("--addr: want at least one")
 	case len(b.addrs) > 1 && (b.versus != "" || len(b.pids) > 0):
 		return errors.New("--versus and --pid go with one --addr")
-	case b.versus == "" && len(b.versusPIDs) > 0:
-		return errors.New("--versus-pid goes with --versus")
+	case b.versus == "" && (len(b.versusPIDs) > 0 || b.tls.versus):
+		return errors.New("--versus-pid and --versus-tls go with --versus")
+	case !b.tls.addr && !b.tls.versus && b.tls != benchTLS{}:
+		return errors.New("--tls-ca, --tls-cert and --tls-key go with --tls or --versus-tls")
 	}
 	return b.o.Check()
+}
+
+// benchTLS says to whom to speak with TLS, and how.
+type benchTLS struct {
+	addr, versus  bool
+	ca, cert, key string
+}
+
+func (b *benchTLS) config() (*tls.Config, error) {
+	if !b.addr && !b.versus {
+		return nil, nil
+	}
+	c := new(tls.Config)
+	if b.ca != "" {
+		text, err := os.ReadFile(b.ca)
+		if err != nil {
+			return nil, fmt.Errorf("--tls-ca: %w", err)
+		}
+		if c.RootCAs = x509.NewCertPool(); !c.RootCAs.AppendCertsFromPEM(text) {
+			return nil, fmt.Errorf("--tls-ca: %s: no certificate in it", b.ca)
+		}
+	}
+	if b.cert != "" || b.key != "" {
+		pair, err := tls.LoadX509KeyPair(b.cert, b.key)
+		if err != nil {
+			return nil, fmt.Errorf("--tls-cert, --tls-key: %w", err)
+		}
+		c.Certificates = []tls.Certificate{pair}
+	}
+	return c, nil
 }
 
 // run measures all addresses, what the others are compared with first.
@@ -97,18 +139,25 @@ func (b *bench) run(ctx context.Context) (results []loadgen.Result, err error) {
 	type target struct {
 		addr string
 		pids []int
+		tls  bool
 	}
 	var targets []target
 	if b.versus != "" {
-		targets = append(targets, target{b.versus, b.versusPIDs})
+		targets = append(targets, target{b.versus, b.versusPIDs, b.tls.versus})
 	}
 	for _, a := range b.addrs {
-		targets = append(targets, target{a, b.pids})
+		targets = append(targets, target{a, b.pids, b.tls.addr})
+	}
+	secure, err := b.tls.config()
+	if err != nil {
+		return nil, err
 	}
 	o := b.o
 	for range b.rounds {
 		for _, t := range targets {
-			o.Addr, o.PIDs = t.addr, t.pids
+			if o.Addr, o.PIDs, o.TLS = t.addr, t.pids, nil; t.tls {
+				o.TLS = secure
+			}
 			r, err := loadgen.Run(ctx, o)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", t.addr, err)

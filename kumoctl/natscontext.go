@@ -76,7 +76,7 @@ func saveContext(name string, nc natsContext, replace bool) (path string, err er
 		base = filepath.Join(home, ".config")
 	}
 	dir := filepath.Join(base, "nats", "context")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := os.MkdirAll(dir, 0o700); err != nil { // #nosec G703 -- the user's own folder, by the user's own environment
 		return "", fmt.Errorf("make the folder for contexts: %w", err)
 	}
 	path = filepath.Join(dir, name+".json")
@@ -84,7 +84,7 @@ func saveContext(name string, nc natsContext, replace bool) (path string, err er
 	if replace {
 		flags = os.O_WRONLY | os.O_CREATE | os.O_TRUNC
 	}
-	f, err := os.OpenFile(path, flags, 0o600)
+	f, err := os.OpenFile(path, flags, 0o600) // #nosec G703 -- as above
 	if errors.Is(err, fs.ErrExist) {
 		return "", fmt.Errorf("context %s is there already (--replace writes over it): %w", name, err)
 	}

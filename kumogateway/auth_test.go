@@ -160,6 +160,9 @@ func TestAuthFileBecomesPipe(t *testing.T) {
 	if err := os.Rename(pipe, path); err != nil {
 		t.Fatal(err)
 	}
+	if strings.Contains(log.String(), "everybody on this machine") {
+		t.Errorf("the log says %s", log)
+	}
 	eventually(t, "the log names it", func() bool {
 		c := dial(t, g)
 		c.nc.SetDeadline(time.Now().Add(5 * time.Second))
@@ -173,7 +176,7 @@ func TestWrongAuthFiles(t *testing.T) {
 		"foo:bar\nnonsense\n":                "line 2: no colon",
 		"foo:bar\n:baz\n":                    "line 2: no user",
 		"foo:\n":                             "line 1: no password",
-		"\n\nfoo bar:baz\n":                  "line 3: a user with a space",
+		"\n\nfoo bar:baz\n":                  "line 3: \"bar\" is no right",
 		"foo:b\x00r":                         "line 1: a NUL",
 		"":                                   "no user in it",
 		"\r\n\n":                             "no user in it",
@@ -191,5 +194,20 @@ func TestWrongAuthFiles(t *testing.T) {
 	o.AuthFile = filepath.Join(t.TempDir(), "none")
 	if _, err := kumogateway.Open(o); !errors.Is(err, os.ErrNotExist) && (err == nil || !strings.Contains(err.Error(), "no such file")) {
 		t.Errorf("without a file: %v", err)
+	}
+}
+
+// A file that everybody can read is no error, but is said.
+func TestOpenAuthFile(t *testing.T) {
+	noLeaks(t)
+	_, servers := startNodes(t, 1)
+	path, users := withUsers(t, "foo:bar\n")
+	if err := os.Chmod(path, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	log := new(syncBuffer)
+	openGateway(t, servers, users, func(o *kumogateway.Options) { o.Log = slog.New(slog.NewTextHandler(log, nil)) })
+	if !strings.Contains(log.String(), "everybody on this machine can read the auth file") {
+		t.Errorf("the log says %s", log)
 	}
 }

@@ -218,6 +218,33 @@ func TestManyHalfValues(t *testing.T) {
 	good.do(head+value+"\r\n", "STORED\r\n")
 }
 
+// Those who never end their large values give way to others, though a byte comes
+// now and then; while there is room for all they are waited for.
+func TestHalfValuesGiveWay(t *testing.T) {
+	noLeaks(t)
+	_, servers := startNodes(t, 1)
+	g := openGateway(t, servers, func(o *kumogateway.Options) { o.MaxHeld, o.StallTimeout = 3<<20, 100*time.Millisecond })
+	good := dial(t, g)
+	value := strings.Repeat("v", 1_000_000)
+	head := fmt.Sprintf("set big 0 0 %d\r\n", len(value))
+	alone := dial(t, g)
+	alone.send("%s", head+value[:900_000])
+	kicks := func() string { return good.stats("")["idle_kicks"] }
+	eventually(t, "a second has passed", func() bool { return good.stats("")["uptime"] != "0" && good.stats("")["request_bytes_read"] != "0" })
+	if n := kicks(); n != "0" {
+		t.Fatalf("%s were ended while there was room", n)
+	}
+	for range 2 {
+		dial(t, g).send("%s", head+value[:900_000])
+	}
+	eventually(t, "a half value gives way", func() bool { return kicks() != "0" })
+	eventually(t, "there is room for another", func() bool {
+		c := dial(t, g)
+		c.send("%s", head+value+"\r\n")
+		return c.line() == "STORED"
+	})
+}
+
 // Who only announces large values takes no memory for them, and so refuses
 // nobody who sends one.
 func TestAnnouncedValuesTakeNoMemory(t *testing.T) {

@@ -1,10 +1,12 @@
 package kumogateway
 
 import (
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -14,9 +16,12 @@ import (
 // conn is one client's connection. Requests are numbered as they come; ring
 // holds those from head to tail, whose answers leave in that order.
 type conn struct {
-	g   *Gateway
-	nc  net.Conn
-	raw syscall.RawConn
+	g      *Gateway
+	nc     net.Conn
+	sock   net.Conn // the same without TLS
+	raw    syscall.RawConn
+	sealed *tls.Conn // the same as nc; nil: it is plain
+	began  time.Time
 
 	mu         sync.Mutex
 	changed    sync.Cond // an answer came, output left, or the connection broke
@@ -44,6 +49,8 @@ type conn struct {
 	stats      counters
 	took       times
 
+	halfSince atomic.Int64 // when a request began to come that needs a large buffer; 0: none does
+
 	takenAt uint64    // stats.bytesWritten when the client took something last; see endStalled
 	tookAt  time.Time // when that was seen
 
@@ -63,7 +70,11 @@ type conn struct {
 	small   int    // reads since a large buffer was needed
 	limited bool   // there is a time until which the client may be silent
 	key     []byte
-	gap     int // operations to the next that hotKeys hears of
+	gap     int              // operations to the next that hotKeys hears of
+	user    *account         // who the client is, where clients authenticate; nil: nobody yet
+	grant   *grant           // what the user may do, as of the request that is carried out
+	tries   int              // to authenticate that failed
+	first   *[firstRead]byte // with TLS: what an idle client sends
 
 	takeFunc func(fd uintptr) bool // see receive
 	taken    int
@@ -104,9 +115,9 @@ const (
 	lingerBytes = 1 << 20
 )
 
-func newConn(g *Gateway, nc net.Conn) (*conn, error) {
+func newConn(g *Gateway, nc net.Conn, secure bool) (*conn, error) {
 	c := &conn{
-		g: g, nc: nc,
+		g: g, nc: nc, sock: nc, began: time.Now(),
 		ring: make([]*op, firstRing),
 		// Until sizes are known, answers are taken to be large, so that a first
 		// burst cannot fill the memory.
@@ -123,13 +134,22 @@ func newConn(g *Gateway, nc net.Conn) (*conn, error) {
 		return nil, errors.New("connection without a file descriptor")
 	}
 	raw, err := sc.SyscallConn()
-	c.raw = raw
+	if c.raw = raw; secure {
+		c.seal()
+	}
 	return c, err
 }
 
 // serve reads requests until the connection ends, and returns when everything
 // that it started has ended too.
 func (c *conn) serve() {
+	if c.sealed != nil {
+		defer c.g.secure.open.Add(-1)
+		if !c.handshake() {
+			c.sock.Close()
+			return
+		}
+	}
 	err := c.read()
 	c.mu.Lock()
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -185,9 +205,9 @@ func (c *conn) read() error {
 	}
 	switch memcache.Sniff(c.buf[c.r]) {
 	case memcache.SyntaxText:
-		c.parser = &memcache.TextParser{MaxValue: c.g.o.MaxItemSize, Auth: c.g.passwords != nil}
+		c.parser = &memcache.TextParser{MaxValue: c.g.o.MaxItemSize, Auth: c.g.users != nil}
 	case memcache.SyntaxBinary:
-		c.parser = &memcache.BinaryParser{MaxValue: c.g.o.MaxItemSize, Auth: c.g.passwords != nil}
+		c.parser = &memcache.BinaryParser{MaxValue: c.g.o.MaxItemSize, Auth: c.g.users != nil}
 	default:
 		c.foreign(c.buf[c.r:c.w])
 		return nil

@@ -14,7 +14,7 @@ type counters struct {
 	touchHits, touchMisses               uint64
 	tooLarge, noMemory, timedOut, unsure uint64
 	idleKicks                            uint64
-	auth, authErrors                     uint64
+	auth, authErrors, denied             uint64
 	meta, metaStale, metaWon             uint64
 	bytesRead, bytesWritten              uint64
 }
@@ -82,6 +82,8 @@ func (s *counters) count(r *memcache.Request, a *memcache.Reply) {
 	case memcache.StatusAuthFailed:
 		s.auth++
 		s.authErrors++
+	case memcache.StatusReadNotAllowed, memcache.StatusWriteNotAllowed, memcache.StatusNotAllowed:
+		s.denied++
 	case memcache.StatusOutcomeUnknown:
 		s.unsure++
 	}
@@ -95,7 +97,7 @@ func tally(hits, misses *uint64, hit, miss bool) {
 	}
 }
 
-const numCounters = 30
+const numCounters = 31
 
 // add adds another's counts.
 func (s *counters) add(o *counters) {
@@ -114,7 +116,7 @@ func (s *counters) all() [numCounters]*uint64 {
 		&s.incrHits, &s.incrMisses, &s.decrHits, &s.decrMisses,
 		&s.casHits, &s.casMisses, &s.casBadval, &s.touchHits, &s.touchMisses,
 		&s.tooLarge, &s.noMemory, &s.timedOut, &s.unsure, &s.idleKicks,
-		&s.auth, &s.authErrors,
+		&s.auth, &s.authErrors, &s.denied,
 		&s.meta, &s.metaStale, &s.metaWon,
 		&s.bytesRead, &s.bytesWritten,
 	}

@@ -7,7 +7,9 @@
 //	queue.go    keeps answers in the order of requests, within bounds
 //	output.go   writes them, on whatever goroutine has them
 //	execute.go  what each request means
-//	auth.go     who may send any
+//	tls.go      TLS
+//	users.go    who a client is; userfile.go reads the file that says so
+//	rights.go   what he may do: the one place that decides
 //	op.go       one operation on its way through attempts
 //	router.go   which lane an operation takes
 //	waiting.go  what waits for a newer ring, and what such a ring takes back

@@ -18,6 +18,10 @@ const opOverhead = 512
 // execute carries out a request, or sends it on its way. It tells whether the
 // connection goes on.
 func (c *conn) execute(r *memcache.Request) bool {
+	if status := c.allowed(r); status != memcache.StatusOK {
+		c.answer(r, memcache.Reply{Status: status})
+		return true
+	}
 	if r.Op.IsKeyed() {
 		c.submit(r)
 		return true
@@ -70,8 +74,10 @@ func (c *conn) answer(r *memcache.Request, a memcache.Reply) {
 // submit sends an operation on one key on its way.
 func (c *conn) submit(r *memcache.Request) {
 	key := r.Key
-	if prefix := c.g.o.KeyPrefix; prefix != "" {
-		c.key = append(append(c.key[:0], prefix...), r.Key...)
+	outer, inner := c.prefix()
+	prefix := len(outer) + len(inner)
+	if prefix > 0 {
+		c.key = append(append(append(c.key[:0], outer...), inner...), r.Key...)
 		key = c.key
 	}
 	switch {
@@ -92,6 +98,7 @@ func (c *conn) submit(r *memcache.Request) {
 	if o == nil {
 		return
 	}
+	o.nprefix, o.reads = prefix, c.grant != nil && c.grant.rights&mayWrite == 0
 	c.g.held.Add(int64(o.size))
 	o.lasts = c.g.lim.operation()
 	o.deadline = time.Now().Add(o.lasts)

@@ -29,12 +29,14 @@ type Gateway struct {
 	asked     []*bus.Sub // operators' questions
 	slow      *slowLog
 	hot       *hotKeys
-	listeners []net.Listener
+	listeners []entrance
 	started   time.Time
-	buffers   sync.Pool  // of *readBuf
-	outs      sync.Pool  // of *outBuf
-	passwords *passwords // nil: clients need not authenticate
-	strangers sometimes  // clients that speak something else
+	buffers   sync.Pool // of *readBuf
+	outs      sync.Pool // of *outBuf
+	users     *users    // nil: clients need not authenticate
+	secure    secure    // TLS
+	strangers sometimes // clients that speak something else
+	refused   sometimes // clients that name no user of ours
 
 	held     atomic.Int64 // bytes, about, of requests that wait for answers
 	reading  atomic.Int64 // bytes of buffers for large requests that are being read
@@ -45,6 +47,7 @@ type Gateway struct {
 
 	mu       sync.Mutex
 	closed   bool
+	closing  chan struct{} // closed when Close begins
 	ended    chan struct{} // closed when Close is done
 	conns    map[*conn]struct{}
 	past     counters // of connections that ended
@@ -67,7 +70,7 @@ func Open(o Options) (_ *Gateway, err error) {
 	}
 	g := &Gateway{
 		o: o, lim: newLimits(&o), boot: newBootID(), started: time.Now(),
-		conns: make(map[*conn]struct{}), ended: make(chan struct{}),
+		conns: make(map[*conn]struct{}), closing: make(chan struct{}), ended: make(chan struct{}),
 		slow: newSlowLog(o.SlowThreshold, o.SlowSize), hot: newHotKeys(time.Now()),
 	}
 	g.buffers.New = func() any { return new(readBuf) }
@@ -77,17 +80,8 @@ func Open(o Options) (_ *Gateway, err error) {
 			g.release()
 		}
 	}()
-	if o.AuthFile != "" {
-		if g.passwords, err = openPasswords(o.AuthFile, o.Log); err != nil {
-			return nil, err
-		}
-	}
-	for _, addr := range o.Listen {
-		l, err := listen(addr, o.SocketMode)
-		if err != nil {
-			return nil, err
-		}
-		g.listeners = append(g.listeners, l)
+	if err = g.openClients(); err != nil {
+		return nil, err
 	}
 	if g.bus = o.Bus; g.bus == nil {
 		g.ownBus = true
@@ -110,6 +104,30 @@ func Open(o Options) (_ *Gateway, err error) {
 		g.tasks.Go(func() { g.accept(l) })
 	}
 	return g, nil
+}
+
+// openClients reads who clients are to be and how they are to come, and listens.
+func (g *Gateway) openClients() (err error) {
+	o := &g.o
+	if o.AuthFile != "" {
+		if g.users, err = openUsers(o.AuthFile, o.KeyPrefix, o.Log, g.closing); err != nil {
+			return err
+		}
+	}
+	if g.secure.files = o.TLS; o.TLS.on() {
+		if err := g.secure.read(); err != nil {
+			return err
+		}
+	}
+	for _, addr := range o.Listen {
+		l, err := listen(addr, o.SocketMode)
+		if err != nil {
+			return err
+		}
+		l.tls = l.tls && o.TLS.on()
+		g.listeners = append(g.listeners, l)
+	}
+	return nil
 }
 
 // answerOperators subscribes to the questions that kumoctl asks a node.
@@ -161,7 +179,7 @@ func (g *Gateway) Ready(ctx context.Context) error {
 }
 
 // accept takes connections until the listener is closed.
-func (g *Gateway) accept(l net.Listener) {
+func (g *Gateway) accept(l entrance) {
 	for {
 		nc, err := l.Accept()
 		if err != nil {
@@ -176,10 +194,20 @@ func (g *Gateway) accept(l net.Listener) {
 			continue
 		}
 		g.accepted.Add(1)
-		if err := g.take(nc); err != nil {
+		if err := g.take(nc, l.tls); err != nil {
 			g.rejected.Add(1)
 			nc.Close()
 		}
+	}
+}
+
+// rest waits, or until the gateway closes.
+func (g *Gateway) rest(d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-g.closing:
 	}
 }
 
@@ -196,18 +224,20 @@ func (g *Gateway) pause(d time.Duration) bool {
 var errTooMany = errors.New("too many connections")
 
 // take starts to serve a connection.
-func (g *Gateway) take(nc net.Conn) error {
+func (g *Gateway) take(nc net.Conn, secure bool) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.closed {
 		return net.ErrClosed
 	}
 	if int64(len(g.conns)) >= g.lim.conns.Load() {
-		nc.SetWriteDeadline(time.Now().Add(time.Millisecond))
-		nc.Write([]byte(memcache.StatusTooManyConns.String() + "\r\n"))
+		if !secure {
+			nc.SetWriteDeadline(time.Now().Add(time.Millisecond))
+			nc.Write([]byte(memcache.StatusTooManyConns.String() + "\r\n"))
+		}
 		return errTooMany
 	}
-	c, err := newConn(g, nc)
+	c, err := newConn(g, nc, secure)
 	if err != nil {
 		return err
 	}
@@ -241,6 +271,7 @@ func (g *Gateway) Close() error {
 		return nil
 	}
 	g.closed = true
+	close(g.closing)
 	if g.delayed != nil {
 		g.delayed.Stop()
 	}

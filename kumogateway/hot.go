@@ -37,7 +37,7 @@ func newHotKeys(now time.Time) *hotKeys {
 
 // hotGap draws how many operations there are to the next sample. It is random,
 // or a client that asks in turns would have the same keys sampled for ever.
-func hotGap() int { return 1 + rand.IntN(2*hotEvery-1) }
+func hotGap() int { return 1 + rand.IntN(2*hotEvery-1) } // #nosec G404 -- nothing secret is drawn
 
 // sample counts every hotEvery'th operation of a connection, about. Called by
 // the reader.

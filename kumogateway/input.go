@@ -21,6 +21,11 @@ func (c *conn) fill() error {
 		want = c.parser.Want()
 	}
 	need := max(want, c.w-c.r+1)
+	if c.r == c.w {
+		c.halfSince.Store(0)
+	} else if len(c.buf) > readBuffer && c.halfSince.Load() == 0 {
+		c.halfSince.Store(time.Now().UnixNano())
+	}
 	switch {
 	case c.r == c.w:
 		c.r, c.w = 0, 0
@@ -69,6 +74,9 @@ func (c *conn) fill() error {
 // receive waits for input and takes what there is. While nothing is under way it
 // waits without a buffer, so that an idle connection costs little.
 func (c *conn) receive() (n int, err error) {
+	if c.sealed != nil {
+		return c.receiveSealed()
+	}
 	c.taken, c.takeErr = 0, nil
 	err = c.raw.Read(c.takeFunc)
 	if c.takeErr != nil {
@@ -135,7 +143,7 @@ func (c *conn) use(buf []byte) {
 
 // deadline sets the time until which the client may be silent.
 func (c *conn) deadline() error {
-	idle := c.g.lim.silence()
+	idle := c.silence()
 	if idle == 0 && !c.limited {
 		return nil
 	}
@@ -148,6 +156,21 @@ func (c *conn) deadline() error {
 		return c.nc.SetReadDeadline(time.Time{})
 	}
 	return c.nc.SetReadDeadline(time.Now().Add(idle))
+}
+
+// silence is for how long the client may be silent from now on; 0: for ever. One
+// that does not say who it is has to do so before long, or it would take the place
+// of those that do.
+func (c *conn) silence() time.Duration {
+	idle := c.g.lim.silence()
+	if c.g.users == nil || c.user != nil {
+		return idle
+	}
+	left := max(1, loginFor-time.Since(c.began))
+	if idle == 0 {
+		return left
+	}
+	return min(idle, left)
 }
 
 // keep tells whether a silent connection stays open: its client may be waiting

@@ -14,29 +14,34 @@ import (
 // unixPrefix begins an address that is a socket's path.
 const unixPrefix = "unix:"
 
-// listen opens one address: host:port, or unix:PATH. The socket of a gateway that
-// died is replaced, one that somebody answers on is not.
-func listen(addr string, mode fs.FileMode) (net.Listener, error) {
-	path, ok := strings.CutPrefix(addr, unixPrefix)
+// listen opens one address: host:port, or unix:PATH, both as Options.Listen has
+// them. The socket of a gateway that died is replaced, one that somebody answers on
+// is not. Whoever can open a Unix socket is on this machine: it goes without TLS.
+func listen(addr string, mode fs.FileMode) (entrance, error) {
+	fail := func(err error) (entrance, error) {
+		return entrance{}, fmt.Errorf("listen for memcached clients on %s: %w", addr, cause(err))
+	}
+	at, plain := strings.CutPrefix(addr, plainPrefix)
+	path, ok := strings.CutPrefix(at, unixPrefix)
 	if !ok {
-		l, err := net.Listen("tcp", addr)
+		l, err := net.Listen("tcp", at)
 		if err != nil {
-			return nil, fmt.Errorf("listen for memcached clients on %s: %w", addr, cause(err))
+			return fail(err)
 		}
-		return l, nil
+		return entrance{l, !plain}, nil
 	}
 	if err := removeStale(path); err != nil {
-		return nil, fmt.Errorf("listen for memcached clients on %s: %w", addr, err)
+		return fail(err)
 	}
 	l, err := net.Listen("unix", path)
 	if err != nil {
-		return nil, fmt.Errorf("listen for memcached clients on %s: %w", addr, cause(err))
+		return fail(err)
 	}
 	if err := os.Chmod(path, mode); err != nil {
 		l.Close()
-		return nil, fmt.Errorf("listen for memcached clients on %s: %w", addr, err)
+		return fail(err)
 	}
-	return l, nil
+	return entrance{l, false}, nil
 }
 
 // removeStale removes a socket that nobody listens on any more.

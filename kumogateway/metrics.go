@@ -157,6 +157,15 @@ func requests(s *metrics.Set[view]) {
 	count(failed, failedHelp, "reason", "too_large", func(c *counters) uint64 { return c.tooLarge })
 	count(failed, failedHelp, "reason", "no_memory", func(c *counters) uint64 { return c.noMemory })
 	count(failed, failedHelp, "reason", "auth", func(c *counters) uint64 { return c.authErrors })
+	count(failed, failedHelp, "reason", "not_allowed", func(c *counters) uint64 { return c.denied })
+}
+
+// expiry is when the certificate expires, as a metric has it.
+func expiry(s *secure) int64 {
+	if t := s.expires(); !t.IsZero() {
+		return t.Unix()
+	}
+	return 0
 }
 
 // clients tells of connections, and of memory that their requests take.
@@ -172,6 +181,9 @@ func clients(s *metrics.Set[view]) {
 	counter("kumofs_gateway_connections_idle_closed_total", "Clients that were closed because of --idle-timeout.", func(v *view) uint64 { return v.counters.idleKicks })
 	gauge("kumofs_gateway_connections", "Clients that are connected.", func(v *view) int64 { return int64(v.open) })
 	gauge("kumofs_gateway_connections_bound", "Clients that may be connected at a time: --max-connections.", func(v *view) int64 { return v.g.lim.conns.Load() })
+	gauge("kumofs_gateway_tls_connections", "Clients that are connected with TLS.", func(v *view) int64 { return v.g.secure.open.Load() })
+	counter("kumofs_gateway_tls_handshake_errors_total", "Clients that should have begun with TLS and did not, or whose certificate is not as it should be.", func(v *view) uint64 { return v.g.secure.failed.Load() })
+	gauge("kumofs_gateway_tls_expiry_seconds", "When the certificate that clients are shown expires, as a Unix time; 0 without TLS.", func(v *view) int64 { return expiry(&v.g.secure) })
 	counter("kumofs_gateway_client_read_bytes_total", "Bytes that clients sent.", func(v *view) uint64 { return v.counters.bytesRead })
 	counter("kumofs_gateway_client_written_bytes_total", "Bytes that clients were sent.", func(v *view) uint64 { return v.counters.bytesWritten })
 	gauge("kumofs_gateway_request_held_bytes", "Bytes, about, of requests that wait for their answer.", func(v *view) int64 { return v.g.held.Load() })

@@ -24,17 +24,19 @@ type owner interface {
 // whoever ends its attempt, to the router while it waits for a newer ring, and
 // from finish on to its owner.
 type op struct {
-	r     *router
-	owner owner
-	try   *attempt
-	req   memcache.Request // without Key, Value and Args
-	hash  uint64           // of the key with its prefix
-	verb  subjects.Verb    // 0: a read
-	body  []byte           // the message of the last attempt; holds key and value
-	to    *route           // to whom the last attempt went; nil: there was none
-	nkey  int              // length of the key with its prefix
-	meta  *memcache.Meta   // where req.Meta points, if it does
-	size  int              // bytes, about, that the operation is counted with
+	r       *router
+	owner   owner
+	try     *attempt
+	req     memcache.Request // without Key, Value and Args
+	hash    uint64           // of the key with its prefix
+	verb    subjects.Verb    // 0: a read
+	body    []byte           // the message of the last attempt; holds key and value
+	to      *route           // to whom the last attempt went; nil: there was none
+	nkey    int              // length of the key with its prefix
+	nprefix int              // and of the prefix
+	reads   bool             // the client may not write
+	meta    *memcache.Meta   // where req.Meta points, if it does
+	size    int              // bytes, about, that the operation is counted with
 
 	n        uint64 // the operation's number in its partition, 0 before the first attempt
 	part     ring.Partition
@@ -187,10 +189,10 @@ func (o *op) again(lowest uint64) {
 	o.body = m.Append(make([]byte, 0, len(o.body)+32))
 }
 
-// key returns the key without the gateway's prefix.
+// key returns the key as the client has it.
 func (o *op) key() []byte {
 	key := o.fullKey()
-	return key[min(len(key), len(o.r.o.KeyPrefix)):]
+	return key[min(len(key), o.nprefix):]
 }
 
 // fullKey returns the key as the servers have it; nil before the first message.

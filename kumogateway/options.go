@@ -15,12 +15,13 @@ import (
 type Options struct {
 	Cluster  subjects.Cluster
 	Managers []string // host:port of managers or servers, any of which will do
-	Listen   []string // host:port for memcached clients, port 0 takes a free one; or unix:PATH
+	Listen   []string // host:port for memcached clients, port 0 takes a free one, with notls: before it one without TLS; or unix:PATH
 	Bus      *bus.Bus // a connection to use instead of making one; stays open
 	Hub      *bus.Hub // shared with servers in this process; nil: none
 	HTTP     string   // where an HTTP port is seen that somebody else serves, for heartbeats; "": none
 
 	SocketMode     fs.FileMode // of Unix sockets
+	TLS            TLS         // for clients that come by TCP, but for addresses of Listen that begin with notls:
 	AuthFile       string      // lines of user:password, one of which clients must know; "": everybody may come
 	KeyPrefix      string      // put before every key
 	MaxItemSize    int         // bytes of a value
@@ -92,6 +93,9 @@ func (o *Options) check() error {
 		return errors.New("time-outs and limits must be positive")
 	case o.SlowThreshold < 0 || o.SlowSize < 0 || o.SlowSize > subjects.MaxSlowLog:
 		return fmt.Errorf("slow log: a threshold of %s for %d operations; want 0 or more, and at most %d", o.SlowThreshold, o.SlowSize, subjects.MaxSlowLog)
+	}
+	if err := o.TLS.check(); err != nil {
+		return err
 	}
 	if o.SlowSize == 0 {
 		o.SlowThreshold = 0

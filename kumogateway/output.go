@@ -68,6 +68,12 @@ func (c *conn) write() {
 		b := c.out
 		c.out, c.spare = c.spare[:0], nil
 		c.written = len(b)
+		if c.sealed != nil { // which cannot write a part of something without waiting
+			c.count()
+			c.writer.Add(1)
+			go c.writeRest(b, 0)
+			return
+		}
 		c.mu.Unlock()
 		n, err := c.try(b)
 		c.mu.Lock()
@@ -159,11 +165,18 @@ func (c *conn) writeRest(b []byte, from int) {
 
 // endStalled ends a connection whose client has taken nothing of its answers for
 // too long: for longer than a connection may be idle, or while all such answers
-// together take more memory than they should. It is called every second or so.
+// together take more memory than they should. So it does with one that sends a
+// large request for too long. It is called every second or so.
 func (c *conn) endStalled() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
+	if c.halfForTooLong(now) {
+		c.stats.idleKicks++
+		c.fail()
+		c.count()
+		return
+	}
 	if !c.writing || c.broken || c.stats.bytesWritten != c.takenAt {
 		c.takenAt, c.tookAt = c.stats.bytesWritten, now
 		return
@@ -176,13 +189,21 @@ func (c *conn) endStalled() {
 	}
 }
 
+// halfForTooLong tells whether a large request has taken too long to come, while
+// such requests together take memory that others need: however few bytes come now
+// and then.
+func (c *conn) halfForTooLong(now time.Time) bool {
+	since := c.halfSince.Load()
+	return since > 0 && !c.broken && now.UnixNano()-since > int64(c.g.o.StallTimeout) && c.g.reading.Load() > int64(c.g.o.MaxHeld)/2
+}
+
 // fail marks the connection broken; the reader ends when it reads next. Called
 // with mu held.
 func (c *conn) fail() {
 	c.broken = true
 	c.out, c.written = nil, 0
 	c.changed.Signal()
-	c.nc.Close()
+	c.sock.Close() // TLS would wait to take its leave
 }
 
 // replyHead is about how many bytes an answer has beside its key and value.

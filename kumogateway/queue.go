@@ -125,7 +125,7 @@ func mark(hash uint64) uint64 { return hash >> 58 }
 
 // finish implements owner.
 func (c *conn) finish(o *op, a *memcache.Reply, b *bus.Batch) {
-	if o.req.Syntax == memcache.SyntaxMeta && o.req.Op == memcache.OpGet && a.Stale && !a.Sent {
+	if o.req.Syntax == memcache.SyntaxMeta && o.req.Op == memcache.OpGet && a.Stale && !a.Sent && !o.reads {
 		c.mu.Lock()
 		o.refetch()
 		c.mu.Unlock()

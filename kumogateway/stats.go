@@ -92,10 +92,14 @@ func (g *Gateway) generalStats(t *statText) {
 		{"touch_hits", s.touchHits}, {"touch_misses", s.touchMisses},
 		{"store_too_large", s.tooLarge}, {"store_no_memory", s.noMemory},
 		{"timed_out", s.timedOut}, {"outcome_unknown", s.unsure},
-		{"auth_cmds", s.auth}, {"auth_errors", s.authErrors}, {"idle_kicks", s.idleKicks},
+		{"auth_cmds", s.auth}, {"auth_errors", s.authErrors}, {"not_allowed", s.denied}, {"idle_kicks", s.idleKicks},
 		{"bytes_read", s.bytesRead}, {"bytes_written", s.bytesWritten},
 	} {
 		t.add(c.name, c.value)
+	}
+	if g.secure.files.on() {
+		t.add("ssl_handshake_errors", g.secure.failed.Load())
+		t.add("ssl_connections", g.secure.open.Load())
 	}
 	load := g.clusterLoad()
 	t.add("limit_maxbytes", 0) // nothing is evicted: there is no such limit
@@ -140,12 +144,13 @@ func (g *Gateway) settings(t *statText) {
 	t.add("detail_enabled", "no")
 	t.add("cas_enabled", "yes")
 	t.add("binding_protocol", "auto-negotiate")
-	t.add("auth_enabled_sasl", yes(g.passwords != nil))
-	if g.passwords == nil {
+	t.add("auth_enabled_sasl", yes(g.users != nil))
+	if g.users == nil {
 		t.add("auth_enabled_ascii", "no")
 	} else {
 		t.add("auth_enabled_ascii", g.o.AuthFile)
 	}
+	g.tlsSettings(t)
 	t.add("item_size_max", g.o.MaxItemSize)
 	t.add("maxconns_fast", "yes")
 	t.add("flush_enabled", yes(g.lim.flushAll.Load()))
@@ -157,6 +162,25 @@ func (g *Gateway) settings(t *statText) {
 	t.add("op_timeout", g.lim.operation())
 	t.add("early_set", yes(g.o.EarlySet))
 	t.add("early_delete", yes(g.o.EarlyDelete))
+}
+
+// tlsSettings are in memcached's words.
+func (g *Gateway) tlsSettings(t *statText) {
+	f := &g.secure.files
+	if !f.on() {
+		t.add("ssl_enabled", "no")
+		return
+	}
+	t.add("ssl_enabled", "yes")
+	t.add("ssl_chain_cert", f.Cert)
+	t.add("ssl_key", f.Key)
+	if f.ClientCA == "" {
+		t.add("ssl_verify_mode", 0)
+	} else {
+		t.add("ssl_verify_mode", 2)
+		t.add("ssl_ca_cert", f.ClientCA)
+	}
+	t.add("ssl_min_version", "tlsv1.2")
 }
 
 func (g *Gateway) connStats(t *statText) {

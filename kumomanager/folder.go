@@ -56,7 +56,7 @@ func openFolder(dir string, cluster subjects.Cluster, name string, join bool) (_
 	if st, err := os.Stat(dir); err == nil && !st.IsDir() {
 		return nil, fmt.Errorf("%s is a file; -s names a folder here", dir)
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the manager's folder: %w", err)
 	}
 	if !mayTake(dir) {
@@ -68,7 +68,7 @@ func openFolder(dir string, cluster subjects.Cluster, name string, join bool) (_
 			f.close()
 		}
 	}()
-	if f.lock, err = os.OpenFile(filepath.Join(dir, lockFile), os.O_RDWR|os.O_CREATE, 0o644); err != nil {
+	if f.lock, err = os.OpenFile(filepath.Join(dir, lockFile), os.O_RDWR|os.O_CREATE, 0o600); err != nil {
 		return nil, fmt.Errorf("open the lock of folder %s: %w", dir, err)
 	}
 	if err := syscall.Flock(int(f.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {

@@ -110,6 +110,16 @@ func FuzzLeaseReply(f *testing.F) {
 	fuzz(f, &subjects.LeaseReply{From: head.From, Sent: -1, Epochs: []subjects.PartitionEpoch{{Partition: 1, Epoch: 2}}})
 }
 
+func FuzzSessions(f *testing.F) {
+	var s subjects.Sessions
+	for i := range uint64(3) {
+		e := sampleEntry()
+		e.Op = subjects.OpID{Boot: ring.BootID(5 + i%2), N: 6 + i, Lowest: 2}
+		s.Fold(e)
+	}
+	fuzz(f, &s)
+}
+
 func FuzzRead(f *testing.F) {
 	fuzz(f, &subjects.Read{Partition: 1, Epoch: 2, Key: []byte("k")})
 }

@@ -195,13 +195,20 @@ func (s *Sessions) Append(b []byte) []byte {
 	return appendInt(b, s.clock)
 }
 
+// leastSession and leastAnswer are how many bytes each takes at least: a number of
+// them that cannot come allocates nothing.
+const (
+	leastSession = 5
+	leastAnswer  = 11
+)
+
 // Decode reads what Append wrote, in place of what s holds; values alias b.
 func (s *Sessions) Decode(b []byte) error {
 	r := reader{b: b}
 	more := r.fields(2)
 	s.swept = r.int()
 	n := r.array()
-	if n > len(r.b) {
+	if n > len(r.b)/leastSession {
 		return ErrMalformed
 	}
 	s.all = make(map[ring.BootID]*session, n)
@@ -210,7 +217,7 @@ func (s *Sessions) Decode(b []byte) error {
 		boot := ring.BootID(r.uint())
 		g := &session{lowest: r.uint(), last: r.int()}
 		k := r.array()
-		if k > len(r.b) {
+		if k > len(r.b)/leastAnswer {
 			return ErrMalformed
 		}
 		g.answers = make(map[uint64]Recorded, k)

@@ -47,7 +47,7 @@ type watch[K comparable] struct {
 // which so must not wait for Close.
 func NewWatcher[K comparable](log *slog.Logger, ended func(K)) *Watcher[K] {
 	w := &Watcher[K]{ended: ended, log: log, held: map[uint64]*watch[K]{}}
-	w.ctx, w.stop = context.WithCancel(context.Background())
+	w.ctx, w.stop = context.WithCancel(context.Background()) // #nosec G118 -- Close calls it
 	return w
 }
 

@@ -65,4 +65,4 @@ func (n *nudger) tick(now time.Time) error {
 	return nil
 }
 
-func jitter(limit time.Duration) time.Duration { return rand.N(limit) }
+func jitter(limit time.Duration) time.Duration { return rand.N(limit) } // #nosec G404 -- nothing secret is drawn

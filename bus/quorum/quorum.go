@@ -165,7 +165,7 @@ func Open(o Options) (_ *Quorum, err error) {
 			err = fmt.Errorf("open quorum %s in %s: %w", o.ID, o.Dir, err)
 		}
 	}()
-	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
+	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, err
 	}
 	if q.store, err = openStore(filepath.Join(o.Dir, raftFile), q.fault); err != nil {

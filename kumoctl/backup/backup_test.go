@@ -17,7 +17,7 @@ import (
 )
 
 // small writes a backup of one partition with one key.
-func small(t *testing.T, id, base string) string {
+func small(t testing.TB, id, base string) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "b")
 	partial, lock, err := begin(dir)

@@ -146,7 +146,7 @@ func writePID(path string) (remove func(), err error) {
 		return func() {}, nil
 	}
 	pid := strconv.Itoa(os.Getpid())
-	if err := os.WriteFile(path, []byte(pid+"\n"), 0o644); err != nil {
+	if err := os.WriteFile(path, []byte(pid+"\n"), 0o644); err != nil { // #nosec G306 -- others are to read it
 		return nil, fmt.Errorf("write pid file (-d): %w", err)
 	}
 	return func() {

@@ -25,6 +25,11 @@ func loadFile(fs *pflag.FlagSet, path string, from Origins) error {
 	if err != nil {
 		return Usagef("--config: %w", err)
 	}
+	return loadText(fs, path, text, from)
+}
+
+// loadText is loadFile with what the file holds.
+func loadText(fs *pflag.FlagSet, path string, text []byte, from Origins) error {
 	values := map[string]any{}
 	if err := toml.Unmarshal(text, &values); err != nil {
 		var at *toml.DecodeError

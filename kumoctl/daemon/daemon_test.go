@@ -25,7 +25,7 @@ func TestWrongUsage(t *testing.T) {
 		"gateway -m localhost --slowlog-size 5000", "gateway -m localhost --slowlog-threshold -1",
 		"gateway -m localhost --http word", "gateway -m localhost --http a:b:c", "gateway -m localhost --http 70000", "gateway -m localhost --pprof",
 		"manager -l localhost --http none --pprof", "manager -l localhost --http a:b", "server -l localhost -m localhost -s d --http x:y",
-		"gateway -m localhost --max-item-size 0", "gateway -m localhost --key-prefix a\tb", "gateway -m localhost --op-timeout -1",
+		"gateway -m localhost --max-item-size 0", "gateway -m localhost --tls-cert x", "gateway -m localhost --client-memory 1", "gateway -m localhost --key-prefix a\tb", "gateway -m localhost --op-timeout -1",
 	} {
 		words := strings.Split(line, " ")
 		cmd, err := daemon.Command(words[0], "kumo-"+words[0])

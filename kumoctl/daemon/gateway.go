@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/pflag"
 
@@ -24,16 +25,22 @@ type clientOptions struct {
 	kumogateway.Options
 	text, binary []string
 	mode         string
+	memory       int // MiB
 }
 
 func (o *clientOptions) flags(fs *pflag.FlagSet, unset string) {
 	o.Options = kumogateway.Defaults()
 	o.Managers, o.Listen = nil, nil
-	fs.StringSliceVarP(&o.text, "memcached", "t", nil, "[addr:]port for memcached clients, or unix:PATH; may be repeated ("+unset+")")
+	fs.StringSliceVarP(&o.text, "memcached", "t", nil, "[addr:]port for memcached clients, notls:[addr:]port, or unix:PATH; may be repeated ("+unset+")")
 	fs.StringVar(&o.mode, "socket-mode", "700", "access to Unix sockets, in octal")
-	fs.StringVar(&o.AuthFile, "auth-file", "", "file of lines user:password, one of which clients must know (SASL PLAIN, or memcached's set in text)")
+	fs.StringVar(&o.TLS.Cert, "tls-cert", "", "PEM file of a certificate, and those up to its authority: clients come with TLS, but on ports with notls: before them and Unix sockets; SIGHUP reads it again")
+	fs.StringVar(&o.TLS.Key, "tls-key", "", "PEM file of its key")
+	fs.StringVar(&o.TLS.ClientCA, "tls-client-ca", "", "PEM file of authorities: a client needs a certificate of one of them")
+	fs.StringVar(&o.AuthFile, "auth-file", "", "file of lines user:password, or user RIGHTS:password, one of which clients must know (SASL PLAIN, or memcached's set in text); SIGHUP reads it again")
 	fs.StringVar(&o.KeyPrefix, "key-prefix", "", "put before every key")
 	fs.BoolVar(&o.EnableFlushAll, "enable-flush-all", false, "let clients empty the whole store")
+	o.memory = 8 * o.MaxAnswers / mib
+	fs.IntVar(&o.memory, "client-memory", o.memory, "MiB for what clients send and are sent, while it is on its way (less by default where GOMEMLIMIT or a control group bounds the memory)")
 	fs.IntVar(&o.MaxConnections, "max-connections", o.MaxConnections, "further clients are told so and closed")
 	cli.SecondsVarP(fs, &o.OpTimeout, "op-timeout", "", "how long an operation is repeated before it fails")
 	cli.SecondsVarP(fs, &o.SlowThreshold, "slowlog-threshold", "", "operations that take as long are kept for kumoctl slowlog; 0: none")
@@ -49,12 +56,19 @@ func (o *clientOptions) limits() kumogateway.Limits {
 	}
 }
 
+// notls begins a port without TLS, as in memcached's -l.
+const notls = "notls:"
+
 // listen reads where clients come.
 func (o *clientOptions) listen() error {
 	for _, text := range append(o.text, o.binary...) {
+		text, plain := strings.CutPrefix(text, notls)
 		addr, err := cli.ListenAddr(text)
 		if err != nil {
 			return cli.Usagef("-t: %w", err)
+		}
+		if plain {
+			addr = notls + addr
 		}
 		o.Listen = append(o.Listen, addr)
 	}
@@ -63,7 +77,7 @@ func (o *clientOptions) listen() error {
 		return cli.Usagef("--socket-mode: %q is no octal number up to 777", o.mode)
 	}
 	o.SocketMode = fs.FileMode(mode)
-	return nil
+	return o.bounds()
 }
 
 // check says what of the options cannot work.
@@ -90,12 +104,14 @@ func (o *clientOptions) openGateway(log *slog.Logger, hub *bus.Hub) (*kumogatewa
 type gatewayOptions struct {
 	cli.Common
 	clientOptions
+	given              *pflag.FlagSet
 	managers, partners []string
 }
 
 func (o *gatewayOptions) common() *cli.Common { return &o.Common }
 
 func (o *gatewayOptions) flags(fs *pflag.FlagSet) {
+	o.given = fs
 	o.clientOptions.flags(fs, "default 11211")
 	fs.VarP(cli.Addrs{To: &o.managers, Port: cli.ManagerPort}, "manager", "m", "managers, or any servers")
 	fs.VarP(cli.Addrs{To: &o.partners, Port: cli.ManagerPort}, "partner", "p", "further managers")
@@ -118,6 +134,7 @@ func (o *gatewayOptions) complete() error {
 	if err := o.Common.Check(); err != nil {
 		return err
 	}
+	o.fitMemory(o.given, cli.MemoryLimit(), 2)
 	if len(o.text)+len(o.binary) == 0 {
 		o.text = []string{strconv.Itoa(cli.MemcachedPort)}
 	}
@@ -156,4 +173,10 @@ func (g gateway) node() web.Node {
 	}
 }
 
-func (g gateway) reload(now options) { g.SetLimits(now.(*gatewayOptions).limits()) }
+func (g gateway) reload(now options) { reloadClients(g.Gateway, &now.(*gatewayOptions).clientOptions) }
+
+// reloadClients takes over what may change of how clients are served.
+func reloadClients(g *kumogateway.Gateway, now *clientOptions) {
+	g.SetLimits(now.limits())
+	g.Reload()
+}

@@ -1,6 +1,8 @@
 package daemon_test
 
 import (
+	"bufio"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -14,20 +16,22 @@ import (
 
 	"github.com/etolabo/kumofs/kumoctl/cli"
 	"github.com/etolabo/kumofs/kumoctl/daemon"
+	"github.com/etolabo/kumofs/testenv/certs"
 )
 
-// Every option, the original's too, as people write it; HOST and DIR are filled in.
+// Every option, the original's too, as people write it; HOST, DIR and the
+// files of certificates are filled in.
 // Those that are not here are given their defaults.
 var everyOption = map[string]string{
 	"manager": `-v -l HOST -p HOST -s DIR/m -a -Rs 0.1 --lost-after 60 --fail-after 2 --max-moves 8 --partitions 16 --replicas 2
 		-k 2 -Ys 3 -Yn 4 -Ci 8 -TW 8 -TR 4 -rn 4 -o DIR/m.log -g DIR/m.json -d DIR/m.pid --cluster every --bind HOST --http 19750 --pprof`,
-	"server": `-v -l HOST:19801 -L 19901 -m HOST -p HOST -s DIR/s -f DIR/tmp -t HOST:11311 --zone z --bind HOST
+	"server": `-v -l HOST:19801 -L 19901 -m HOST -p HOST -s DIR/s -f DIR/tmp -t notls:HOST:11311 -t HOST:11312 --zone z --bind HOST
 		-k 2 -Ys 3 -Yn 4 -S 20 -D 20 -M 64 -gN 60 -gX 3600 -gS 2048 -Ci 8 -TW 8 -TR 4 -rn 4
-		-o DIR/s.log -g DIR/s.json -d DIR/s.pid --cluster every --key-prefix x: --auth-file DIR/passwords
+		-o DIR/s.log -g DIR/s.json -d DIR/s.pid --cluster every --key-prefix x: --auth-file DIR/passwords --tls-cert CERT --tls-key KEY --client-memory 64
 		--http 19880 --pprof --slowlog-threshold 0.2 --slowlog-size 64`,
-	"gateway": `-v -m HOST,HOST:19801 -p HOST -t HOST:11211 -b HOST:11212 -F -E -As -Ad -G 20 -S 20 -D 20 --key-prefix x: -lc 64
+	"gateway": `-v -m HOST,HOST:19801 -p HOST -t HOST:11211 -b notls:HOST:11212 -F -E -As -Ad -G 20 -S 20 -D 20 --key-prefix x: -lc 64
 		-k 2 -Ys 3 -Yn 4 -Ci 8 -TW 8 -TR 4 -rn 4 -o DIR/g.log -g DIR/g.json -d DIR/g.pid --cluster every --enable-flush-all
-		--http HOST:11280 --pprof --slowlog-threshold 0.2 --slowlog-size 64`,
+		--http HOST:11280 --pprof --slowlog-threshold 0.2 --slowlog-size 64 --tls-cert CERT --tls-key KEY --tls-client-ca CA --client-memory 64`,
 }
 
 // given are a command line's options by their long names, all of the daemon's.
@@ -58,9 +62,11 @@ func TestEveryOption(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(dir, "passwords"), []byte("u:p\n"), 0o600); err != nil {
 				t.Fatal(err)
 			}
+			authority := certs.New(t)
+			cert, key := authority.Issue("all", host)
 			var all []*process
 			for _, role := range daemon.Roles {
-				line := strings.NewReplacer("HOST", host, "DIR", dir).Replace(everyOption[role])
+				line := strings.NewReplacer("HOST", host, "DIR", dir, "CERT", cert, "KEY", key, "CA", authority.Path).Replace(everyOption[role])
 				p := startEvery(t, role, way, dir, strings.Fields(line))
 				p.tells("READY=1", 0)
 				all = append(all, p)
@@ -71,10 +77,37 @@ func TestEveryOption(t *testing.T) {
 			if got := ask(t, host+":11311", "get k\r\n"); got != "CLIENT_ERROR unauthenticated" {
 				t.Errorf("the server says %q to a stranger", got)
 			}
+			askSecurely(t, host+":11211", authority.Client(cert, key), "get k\r\n", "VALUE k 0 5\r\n")
+			askSecurely(t, host+":11312", authority.Client("", ""), "get k\r\n", "CLIENT_ERROR unauthenticated\r\n")
+			for i, file := range []string{"m", "s", "g"} {
+				all[i].signal(syscall.SIGHUP)
+				again := []string{"read the configuration again"}
+				if file != "m" {
+					again = append(again, "read the TLS files again")
+				}
+				for _, says := range again {
+					eventually(t, file+" says "+says, func() bool { return strings.Contains(read(t, filepath.Join(dir, file+".log")), says) })
+				}
+			}
 			for i := len(all) - 1; i >= 0; i-- {
 				stopsWell(t, all[i], filepath.Join(dir, daemon.Roles[i][:1]))
 			}
 		})
+	}
+}
+
+// askSecurely asks a port that speaks TLS.
+func askSecurely(t *testing.T, addr string, config *tls.Config, send, want string) {
+	t.Helper()
+	c, err := tls.Dial("tcp", addr, config)
+	if err != nil {
+		t.Errorf("%s: %v", addr, err)
+		return
+	}
+	defer c.Close()
+	fmt.Fprint(c, send)
+	if got, err := bufio.NewReader(c).ReadString('\n'); got != want {
+		t.Errorf("%s says %q, %v; want %q", addr, got, err, want)
 	}
 }
 

@@ -33,6 +33,7 @@ type serverOptions struct {
 	sync, failover, read string
 	scrub                int // KiB a second
 	memory               int // MiB
+	given                *pflag.FlagSet
 }
 
 // Bounds of --memory, in MiB. With less than the least, a few large values would fill
@@ -45,6 +46,7 @@ const (
 func (o *serverOptions) common() *cli.Common { return &o.Common }
 
 func (o *serverOptions) flags(fs *pflag.FlagSet) {
+	o.given = fs
 	o.RoutePort = kumoserver.DefaultRoutePort
 	o.sync = "interval"
 	o.SyncEvery = 100 * time.Millisecond
@@ -59,7 +61,7 @@ func (o *serverOptions) flags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.sync, "sync", o.sync, "when writes are flushed to disk: interval, always or none")
 	cli.SecondsVarP(fs, &o.SyncEvery, "sync-every", "", "with --sync interval: how often")
 	fs.IntVar(&o.scrub, "scrub-rate", 2048, "KiB a second that are read to find damage on the disk that nobody meets; 0 for none")
-	fs.IntVar(&o.memory, "memory", 192, "MiB for values: two thirds for those that wait for the data file, beyond which writers are slowed down, and the rest for those that are read often")
+	fs.IntVar(&o.memory, "memory", 192, "MiB for values: two thirds for those that wait for the data file, beyond which writers are slowed down, and the rest for those that are read often (less by default where GOMEMLIMIT or a control group bounds the memory)")
 	o.ScrubEvery = time.Hour
 	cli.SecondsVarP(fs, &o.ScrubEvery, "scrub-every", "", "how long after one such look at everything the next begins")
 	fs.StringVar(&o.Zone, "zone", "", "zone of this server; copies are kept in different ones")
@@ -86,6 +88,12 @@ func (o *serverOptions) complete() error {
 	if err != nil {
 		return err
 	}
+	limit := cli.MemoryLimit()
+	if !o.given.Changed("memory") {
+		o.memory = share(limit, 4, o.memory, leastMemory)
+	}
+	o.clients.MaxItemSize = o.MaxItem
+	o.clients.fitMemory(o.given, limit, 4)
 	if err = o.clients.listen(); err != nil {
 		return err
 	}
@@ -122,7 +130,7 @@ func (o *serverOptions) complete() error {
 	if len(o.clients.Listen) == 0 {
 		return nil
 	}
-	o.clients.Managers, o.clients.MaxItemSize = slices.Clone(o.Managers), o.MaxItem
+	o.clients.Managers = slices.Clone(o.Managers)
 	return o.clients.check(o.Common.Cluster)
 }
 
@@ -274,7 +282,7 @@ func (s *server) reload(now options) {
 	s.now.SetScrub(o.ScrubRate, o.ScrubEvery)
 	s.mu.Unlock()
 	if s.gateway != nil {
-		s.gateway.SetLimits(o.clients.limits())
+		reloadClients(s.gateway, &o.clients)
 	}
 }
 

@@ -3,6 +3,7 @@ package loadgen
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -42,10 +43,30 @@ func dial(ctx context.Context, o Options) (*client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect: %w", err)
 	}
+	if conn, err = secure(ctx, conn, o); err != nil {
+		return nil, fmt.Errorf("connect: %w", err)
+	}
 	return &client{
 		o: o, conn: conn, r: bufio.NewReaderSize(conn, 64<<10), w: bufio.NewWriterSize(conn, 64<<10),
 		wire: newWire(o.Protocol), draw: newDraw(o), latency: newHistogram(),
 	}, nil
+}
+
+// secure makes a connection one with TLS, if it is to be. It is closed on an error.
+func secure(ctx context.Context, conn net.Conn, o Options) (net.Conn, error) {
+	if o.TLS == nil {
+		return conn, nil
+	}
+	config := o.TLS.Clone()
+	config.ServerName, _, _ = net.SplitHostPort(o.Addr)
+	t := tls.Client(conn, config)
+	ctx, cancel := context.WithTimeout(ctx, ioTimeout)
+	defer cancel()
+	if err := t.HandshakeContext(ctx); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return t, nil
 }
 
 // fill sets this client's share of the keys.

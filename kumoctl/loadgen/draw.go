@@ -15,6 +15,7 @@ type draw struct {
 }
 
 func newDraw(o Options) *draw {
+	// #nosec G404 -- nothing secret is drawn
 	d := &draw{o: o, random: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())), value: make([]byte, o.Size.Max)}
 	if o.Zipf > 0 {
 		d.zipf = rand.NewZipf(d.random, o.Zipf, 1, uint64(o.Keys-1))

@@ -2,6 +2,7 @@ package loadgen_test
 
 import (
 	"bufio"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/etolabo/kumofs/kumoctl/loadgen"
+	"github.com/etolabo/kumofs/testenv/certs"
 )
 
 // store is a memcached server of the two commands that a load uses. It looks at
@@ -20,6 +22,10 @@ func store(t *testing.T, stall func()) (addr string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return storeOn(t, l, stall)
+}
+
+func storeOn(t *testing.T, l net.Listener, stall func()) (addr string) {
 	var values sync.Map
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -115,6 +121,30 @@ func TestTimetableCountsWhatWasDue(t *testing.T) {
 	}
 	if p90 := late(1000); p90 < stands/2 {
 		t.Errorf("half of the operations were due while the server stood still for %s, but 90%% took less than %s", stands, p90)
+	}
+}
+
+// With TLS the server's certificate counts.
+func TestTLS(t *testing.T) {
+	a := certs.New(t)
+	pair, err := tls.LoadX509KeyPair(a.Issue("server"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{pair}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := loadgen.Defaults()
+	o.Addr = storeOn(t, l, nil)
+	o.Connections, o.Keys, o.Time, o.Warmup = 2, 10, 20*time.Millisecond, 0
+	o.TLS = a.Client("", "")
+	if r, err := loadgen.Run(t.Context(), o); err != nil || r.Operations == 0 || r.Errors > 0 {
+		t.Errorf("%+v: %v", r, err)
+	}
+	o.TLS = certs.New(t).Client("", "")
+	if _, err := loadgen.Run(t.Context(), o); err == nil {
+		t.Error("a certificate of another authority will do")
 	}
 }
 

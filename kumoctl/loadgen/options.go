@@ -1,6 +1,7 @@
 package loadgen
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"slices"
@@ -12,6 +13,7 @@ import (
 // Options say what load.
 type Options struct {
 	Addr        string        // of a memcached server, host:port
+	TLS         *tls.Config   // how to speak to it; nil: without TLS
 	Protocol    string        // one of Protocols
 	Connections int           // each with one request, or Pipeline, under way
 	Time        time.Duration // that is measured, after Warmup

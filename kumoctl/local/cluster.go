@@ -85,7 +85,7 @@ func Open(o Options) (_ *Cluster, err error) {
 			c.Close()
 		}
 	}()
-	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
+	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the data folder: %w", err)
 	}
 	if c.lock, err = lockFolder(o.Dir); err != nil {
@@ -171,7 +171,7 @@ func (c *Cluster) start(n Node) (running, error) {
 	open := c.o.Output
 	if open == nil {
 		open = func(n Node) (*os.File, error) {
-			return os.OpenFile(filepath.Join(c.o.Dir, n.Name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+			return os.OpenFile(filepath.Join(c.o.Dir, n.Name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 		}
 	}
 	out, err := open(n)

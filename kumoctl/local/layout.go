@@ -229,7 +229,7 @@ func (l *Layout) save(dir string) error {
 		return fmt.Errorf("encode the cluster's layout: %w", err)
 	}
 	path := filepath.Join(dir, layoutFile)
-	if err := os.WriteFile(path+".new", append(data, '\n'), 0o644); err != nil {
+	if err := os.WriteFile(path+".new", append(data, '\n'), 0o600); err != nil {
 		return fmt.Errorf("write the cluster's layout: %w", err)
 	}
 	if err := os.Rename(path+".new", path); err != nil {

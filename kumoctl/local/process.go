@@ -24,7 +24,7 @@ type process struct {
 // we stop it in the right order; see attributes for what else.
 func startProcess(program []string, args []string, out *os.File) (*process, error) {
 	line := append(append([]string{}, program[1:]...), args...)
-	cmd := exec.Command(program[0], line...)
+	cmd := exec.Command(program[0], line...) // #nosec G204 -- the program that runs, again
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.Env = slices.DeleteFunc(os.Environ(), ours)
 	cmd.SysProcAttr = attributes()

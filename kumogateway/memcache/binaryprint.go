@@ -25,6 +25,9 @@ var binaryStatuses = [numStatuses]binaryStatus{
 	StatusAuthFailed:    {0x20, "Auth failure."},
 
 	StatusUnauthenticated: {0x20, "Auth failure."},
+	StatusReadNotAllowed:  {0x20, "Read not allowed."},
+	StatusWriteNotAllowed: {0x20, "Write not allowed."},
+	StatusNotAllowed:      {0x20, "Not allowed."},
 	StatusAuthContinue:    {0x21, ""},
 	StatusUnknownCommand:  {0x81, "Unknown command"},
 	StatusBadLength:       {0x81, "Unknown command"},

@@ -41,6 +41,8 @@ const (
 	OpAuth       // Key holds the user and Value the password; see Admit of the parsers
 	OpMechanisms // asks for SASL's mechanisms
 	OpError      // there is nothing to do but to answer Status
+
+	NumOps = iota // how many there are, OpNone among them
 )
 
 // IsStore says whether a value travels with the operation.

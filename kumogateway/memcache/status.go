@@ -48,6 +48,10 @@ const (
 	StatusAuthTooLong     // over the limit of what authenticates
 	StatusAuthFormat      // not "USER PASSWORD"
 	StatusAuthEnd         // the same did not end where it should
+	StatusReadNotAllowed  // the user may not read
+	StatusWriteNotAllowed // the user may not write
+	StatusNotAllowed      // the user may not do what concerns others
+	StatusWantsTLS        // the client comes without
 	StatusTimedOut        // a read got no answer in time
 	StatusOutcomeUnknown  // a write got no answer in time: it may or may not have happened
 	StatusBusy            // too much waits already
@@ -98,6 +102,10 @@ var statusText = [numStatuses]string{
 	StatusAuthTooLong:     "CLIENT_ERROR auth token too long",
 	StatusAuthFormat:      "CLIENT_ERROR bad authentication token format",
 	StatusAuthEnd:         "CLIENT_ERROR bad command line termination",
+	StatusReadNotAllowed:  "CLIENT_ERROR read not allowed",
+	StatusWriteNotAllowed: "CLIENT_ERROR write not allowed",
+	StatusNotAllowed:      "CLIENT_ERROR not allowed",
+	StatusWantsTLS:        "CLIENT_ERROR this port wants TLS",
 	StatusTooManyConns:    "ERROR Too many open connections",
 	StatusTimedOut:        "SERVER_ERROR timed out",
 	StatusOutcomeUnknown:  "SERVER_ERROR outcome unknown",

@@ -61,7 +61,7 @@ func (m *mask) covers(place []byte) bool {
 }
 
 // alias makes a map key of bytes that are never changed, without a copy.
-func alias(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+func alias(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) } // #nosec G103 -- see above
 
 func (t *memtable) set(key []byte, v *value) {
 	if t.vals == nil {

@@ -103,5 +103,33 @@ if has "memjs (JavaScript), SASL" node -e 'require("memjs")'; then
 	node "$here/clients/sasl_memjs.js" 127.0.0.1 $secure foo "bar baz"
 fi
 
+# Those that speak TLS, at one with a certificate and users.
+if command -v openssl >/dev/null; then
+	private=$((port + 2))
+	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -subj /CN=localhost \
+		-addext "subjectAltName=DNS:localhost,IP:127.0.0.1" -keyout key.pem -out cert.pem 2>/dev/null
+	printf 'app:pass word\nreader read:pass word\n' >rights
+	"$kumoctl" daemon gateway -m "$manager" -t "127.0.0.1:$private" --auth-file rights --tls-cert cert.pem --tls-key key.pem 2>"$dir/tls.log" &
+	secure_gateway=$!
+	trap 'kill $secure_gateway $gateway $up 2>/dev/null; wait $secure_gateway $gateway $up 2>/dev/null; rm -rf "$dir"' EXIT
+	listening $private
+	if has "pymemcache (Python), TLS" $python -c 'import pymemcache'; then
+		$python "$here/clients/tls.py" 127.0.0.1 $private cert.pem app "pass word" reader
+	fi
+	if has "dalli (Ruby), TLS and SASL" ruby -e 'require "dalli"'; then
+		ruby -W0 "$here/clients/tls.rb" 127.0.0.1 $private cert.pem app "pass word" reader
+	fi
+	if has "kumoctl bench, TLS" test -x "$kumoctl"; then
+		: # it does not authenticate: at a port of its own
+		"$kumoctl" daemon gateway -m "$manager" -t "127.0.0.1:$((port + 3))" --tls-cert cert.pem --tls-key key.pem --tls-client-ca cert.pem 2>"$dir/mutual.log" &
+		mutual=$!
+		trap 'kill $mutual $secure_gateway $gateway $up 2>/dev/null; wait $mutual $secure_gateway $gateway $up 2>/dev/null; rm -rf "$dir"' EXIT
+		listening $((port + 3))
+		"$kumoctl" bench --tls --tls-ca cert.pem --tls-cert cert.pem --tls-key key.pem --addr "127.0.0.1:$((port + 3))" --versus "127.0.0.1:$port" --time 0.3 --warm-up 0 --keys 500 --connections 4
+	fi
+else
+	echo "== TLS: openssl is not installed"
+fi
+
 echo "== $ran clients are content, $missing are not installed"
 [ -z "$all" ] || [ "$missing" = 0 ]

@@ -1,8 +1,12 @@
-# Clients that do little, for crawl.sh. Usage: crawl.py PORT CONNECTIONS | crawl.py PORT deaf
+# Clients that do little, for crawl.sh and crowd.sh. Usage: crawl.py PORT CONNECTIONS |
+# crawl.py PORT deaf | crawl.py PORT unread BYTES | crawl.py PORT bad RATE LEAST
 # The first sends a byte a second on each connection, evenly over the second, and
 # when its input ends says how many a second it got rid of, and how many answers
 # took longer than a second. The second asks for
-# large values and reads none. Both say "ready" once they are at it.
+# large values and reads none. The third does so on 64 connections and with so many
+# bytes of requests in all, and says how many got rid of. The fourth sends so many
+# requests a second that are no good, each another one, at least as many as the last
+# number says, and says how many. All say "ready" once they are at it.
 import resource, select, socket, sys, time
 
 port = int(sys.argv[1])
@@ -16,6 +20,59 @@ def ready():
 
 def over():
     return bool(select.select([sys.stdin], [], [], 0)[0])
+
+if sys.argv[2] == "unread":
+    c = connect()
+    c.sendall(b"set crawl-big 0 0 1000000\r\n" + b"v" * 1000000 + b"\r\n")
+    assert c.recv(8) == b"STORED\r\n"
+    conns = [connect() for _ in range(64)]
+    for c in conns:
+        c.setblocking(False)
+    ask = b"get crawl-big\r\n" * 10000
+    left = [int(sys.argv[3]) // len(conns)] * len(conns)
+    at = [0] * len(conns)
+    said = False
+    while not over():
+        progress = False
+        for i, c in enumerate(conns):
+            try:
+                n = c.send(ask[at[i]:at[i] + left[i]]) if left[i] else 0
+            except BlockingIOError:
+                continue
+            except OSError: # closed by the gateway, since nothing is taken: begin anew
+                conns[i], at[i] = connect(), 0
+                conns[i].setblocking(False)
+                continue
+            left[i] -= n
+            at[i] = (at[i] + n) % len(ask)
+            progress = progress or n > 0
+        if not progress and not said:
+            said = True
+            ready()
+        time.sleep(0.05)
+    print(int(sys.argv[3]) - sum(left), flush=True)
+    sys.exit()
+
+if sys.argv[2] == "bad":
+    c = connect()
+    rate, least, batch, sent = int(sys.argv[3]), int(sys.argv[4]), 500, 0
+    kinds = (b"nonsense%d\r\n", b"get " + b"x" * 300 + b"%d\r\n", b"set k%d 0 0 -1\r\n", b"incr k %d x\r\n", b"mg k%d Z\r\n", b"cas k%d\r\n")
+    ready()
+    began = time.monotonic()
+    while not over() or sent < least:
+        if sent > (time.monotonic() - began) * rate:
+            time.sleep(0.002)
+            continue
+        c.sendall(b"".join(kinds[(sent + i) % len(kinds)] % (sent + i) for i in range(batch)))
+        got = 0
+        while got < batch:
+            text = c.recv(1 << 16)
+            assert text and b"STORED" not in text and b"VALUE" not in text, text
+            got += text.count(b"\n")
+        assert got == batch
+        sent += batch
+    print(sent, flush=True)
+    sys.exit()
 
 if sys.argv[2] == "deaf":
     c = connect()
