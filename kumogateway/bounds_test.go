@@ -245,6 +245,47 @@ func TestHalfValuesGiveWay(t *testing.T) {
 	})
 }
 
+// A half line that is waited for has no read buffer, and is taken up where it was.
+func TestHalfLinesTakeNoBuffer(t *testing.T) {
+	noLeaks(t)
+	_, servers := startNodes(t, 1)
+	g := openGateway(t, servers)
+	good := dial(t, g)
+	good.do("set abcdef 0 0 1\r\nx\r\n", "STORED\r\n")
+	heap := func() int {
+		var mem runtime.MemStats
+		runtime.GC()
+		runtime.GC() // what a pool holds goes with the second
+		runtime.ReadMemStats(&mem)
+		return int(mem.HeapAlloc)
+	}
+	const slow = 400
+	var clients []*client
+	for range slow {
+		c := dial(t, g)
+		c.send("mn\r\n")
+		clients = append(clients, c)
+	}
+	for _, c := range clients {
+		c.expect("MN\r\n")
+	}
+	before := heap()
+	for _, c := range clients {
+		c.send("get abc")
+	}
+	eventually(t, "all has been read", func() bool {
+		n := 0
+		fmt.Sscan(good.stats("")["bytes_read"], &n)
+		return n >= slow*(len("get abc")+len("mn\r\n"))
+	})
+	if more := heap() - before; more > slow*(8<<10) {
+		t.Errorf("half lines of %d clients take %d bytes", slow, more)
+	}
+	for _, c := range clients {
+		c.do("def\r\n", "VALUE abcdef 0 1\r\nx\r\nEND\r\n")
+	}
+}
+
 // Who only announces large values takes no memory for them, and so refuses
 // nobody who sends one.
 func TestAnnouncedValuesTakeNoMemory(t *testing.T) {

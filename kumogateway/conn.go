@@ -67,8 +67,9 @@ type conn struct {
 	parser  parser
 	buf     []byte // nil while an idle connection waits
 	r, w    int    // what of buf is not parsed yet
-	small   int    // reads since a large buffer was needed
-	limited bool   // there is a time until which the client may be silent
+	half    []byte
+	small   int  // reads since a large buffer was needed
+	limited bool // there is a time until which the client may be silent
 	key     []byte
 	gap     int              // operations to the next that hotKeys hears of
 	user    *account         // who the client is, where clients authenticate; nil: nobody yet

@@ -71,8 +71,13 @@ func (c *conn) fill() error {
 	}
 }
 
-// receive waits for input and takes what there is. While nothing is under way it
-// waits without a buffer, so that an idle connection costs little.
+// keepHalf is how many bytes of a request that has half come are kept without a
+// buffer.
+const keepHalf = 256
+
+// receive waits for input and takes what there is. While nothing is under way, or
+// little has come, it waits without a buffer, so that idle and slow connections
+// cost little.
 func (c *conn) receive() (n int, err error) {
 	if c.sealed != nil {
 		return c.receiveSealed()
@@ -93,6 +98,8 @@ func (c *conn) receive() (n int, err error) {
 func (c *conn) takeOn(fd uintptr) bool {
 	if c.buf == nil {
 		c.use(c.g.buffers.Get().(*readBuf)[:])
+		c.r, c.w = 0, copy(c.buf, c.half)
+		c.half = c.half[:0]
 	}
 	for {
 		n, err := syscall.Read(int(fd), c.buf[c.w:])
@@ -100,7 +107,8 @@ func (c *conn) takeOn(fd uintptr) bool {
 		case errors.Is(err, syscall.EINTR):
 			continue
 		case errors.Is(err, syscall.EAGAIN):
-			if c.w == 0 && len(c.buf) == readBuffer {
+			if c.w-c.r <= keepHalf && len(c.buf) == readBuffer {
+				c.half = append(c.half, c.buf[c.r:c.w]...)
 				c.use(nil)
 			}
 			return false
