@@ -26,7 +26,7 @@ const (
 	// warmUp is the part of a run that is not looked at.
 	warmUp = 6
 	// growth is by how much the second half of the rest may be above the first: a
-	// twentieth, and what the garbage collector makes of it.
+	// twentieth, or what the garbage collector makes of it.
 	growth      = 1.05
 	slackBytes  = 4 << 20
 	slackOthers = 3
@@ -39,12 +39,13 @@ type use struct {
 	goroutines int64
 }
 
-// ports gives every daemon an HTTP port, where it tells of its goroutines.
+// ports gives every daemon an HTTP port, where it tells of its goroutines, and
+// servers so little memory that what they keep of it is full before the run is.
 func ports() (options []testenv.Option) {
 	for _, role := range []subjects.Role{subjects.RoleManager, subjects.RoleServer, subjects.RoleGateway} {
 		options = append(options, testenv.Args(role, "--http", "0"))
 	}
-	return options
+	return append(options, testenv.Args(subjects.RoleServer, "--memory", "24"))
 }
 
 // watch looks at all daemons until the function that it returns is called, which
@@ -52,7 +53,7 @@ func ports() (options []testenv.Option) {
 func (r *run) watch() (end func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	began := time.Now()
-	seen := map[subjects.Role][]use{}
+	seen := map[string][]use{} // by node
 	births := map[int]time.Time{}
 	var looking sync.WaitGroup
 	looking.Go(func() {
@@ -70,7 +71,7 @@ func (r *run) watch() (end func()) {
 				}
 				if u, err := r.look(ctx, n.Addr, pid); err == nil {
 					u.at = time.Since(began)
-					seen[n.Role] = append(seen[n.Role], u)
+					seen[n.Name] = append(seen[n.Name], u)
 				}
 			}
 		}
@@ -78,31 +79,44 @@ func (r *run) watch() (end func()) {
 	return func() {
 		cancel()
 		looking.Wait()
+		layout := r.cluster.Layout()
 		for _, role := range []subjects.Role{subjects.RoleManager, subjects.RoleServer, subjects.RoleGateway} {
-			uses := seen[role]
-			memory := judge(uses, time.Since(began), slackBytes, func(u use) int64 { return u.memory })
-			goroutines := judge(uses, time.Since(began), slackOthers, func(u use) int64 { return u.goroutines })
-			r.result.Use = append(r.result.Use, fmt.Sprintf("%s: memory %s, goroutines %s", role, memory.in(1<<20, " MiB"), goroutines.in(1, "")))
-			if memory.grew || goroutines.grew || memory.seen == 0 {
-				r.problem("leak", "%s", r.result.Use[len(r.result.Use)-1])
+			// Of all together, since clients choose among gateways as they like.
+			var memory, goroutines trend
+			for _, n := range layout.Of(role) {
+				memory.add(halves(seen[n.Name], time.Since(began), func(u use) int64 { return u.memory }))
+				goroutines.add(halves(seen[n.Name], time.Since(began), func(u use) int64 { return u.goroutines }))
+			}
+			text := fmt.Sprintf("%ss: memory %s, goroutines %s", role, memory.in(1<<20, " MiB"), goroutines.in(1, ""))
+			r.result.Use = append(r.result.Use, text)
+			if memory.grew(slackBytes) || goroutines.grew(slackOthers) || memory.seen == 0 {
+				r.problem("leak", "%s", text)
 			}
 		}
 	}
 }
 
-// trend is what was used in the first and in the second half, in the middle of
-// all that was seen.
+// trend is what was used in the first and in the second half.
 type trend struct {
 	first, second int64
 	seen          int
-	grew          bool
+}
+
+func (t *trend) add(o trend) {
+	t.first, t.second, t.seen = t.first+o.first, t.second+o.second, t.seen+o.seen
+}
+
+func (t trend) grew(slack int64) bool {
+	return float64(t.second) > growth*float64(t.first) && t.second > t.first+slack
 }
 
 func (t trend) in(unit float64, name string) string {
 	return fmt.Sprintf("%.1f%s and then %.1f%s (seen %d times)", float64(t.first)/unit, name, float64(t.second)/unit, name, t.seen)
 }
 
-func judge(uses []use, lasted time.Duration, slack int64, of func(use) int64) trend {
+// halves takes the middle of all that was seen of a node in each half of a run,
+// once it was warm. A node that was not seen in both does not count.
+func halves(uses []use, lasted time.Duration, of func(use) int64) trend {
 	from := lasted / warmUp
 	middle := from + (lasted-from)/2
 	var first, second []int64
@@ -115,15 +129,12 @@ func judge(uses []use, lasted time.Duration, slack int64, of func(use) int64) tr
 			second = append(second, of(u))
 		}
 	}
-	t := trend{seen: len(first) + len(second)}
 	if len(first) == 0 || len(second) == 0 {
-		return t
+		return trend{}
 	}
 	slices.Sort(first)
 	slices.Sort(second)
-	t.first, t.second = first[len(first)/2], second[len(second)/2]
-	t.grew = float64(t.second) > growth*float64(t.first) && t.second > t.first+slack
-	return t
+	return trend{first[len(first)/2], second[len(second)/2], len(first) + len(second)}
 }
 
 var goroutines = regexp.MustCompile(`(?m)^go_goroutines (\S+)$`)

@@ -26,14 +26,15 @@ func TestWhatGrowsIsALeak(t *testing.T) {
 		{"a MiB a minute", func(m int) int64 { return int64(100+m) * mib }, true},
 		{"a little, of little", func(m int) int64 { return int64(10*mib + m<<14) }, false},
 	} {
-		if got := judge(uses(c.of), time.Hour, slackBytes, func(u use) int64 { return u.memory }); got.grew != c.grew || got.seen != 50 {
+		got := halves(uses(c.of), time.Hour, func(u use) int64 { return u.memory })
+		if got.grew(slackBytes) != c.grew || got.seen != 50 {
 			t.Errorf("%s: %+v, want grew %t", c.name, got, c.grew)
 		}
 	}
 }
 
 func TestNothingSeenIsNoLeak(t *testing.T) {
-	if got := judge(nil, time.Hour, 0, func(u use) int64 { return u.memory }); got.grew || got.seen != 0 {
+	if got := halves(nil, time.Hour, func(u use) int64 { return u.memory }); got.grew(0) || got.seen != 0 {
 		t.Errorf("%+v", got)
 	}
 }
