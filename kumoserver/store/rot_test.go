@@ -212,7 +212,8 @@ func TestRotOfAKeyThatIsWritten(t *testing.T) {
 		flush(t, r.Store)
 		r.Commit(2, m.tail.Seq)
 		eventually(t, "applied", applied(r.Store))
-		replace(t, r.data(), keyOf(5), keyOf(7))
+		prefix := string(appendUserKey(nil, 2, nil)) // as in no value
+		replace(t, r.data(), prefix+keyOf(5), prefix+keyOf(7))
 		m.put(t, r.Store, key, "new")
 		flush(t, r.Store)
 		r.Commit(2, m.tail.Seq)
