@@ -10,8 +10,8 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// accountPages bounds the files of which all pages are accounted for at the start:
-// 256 MiB in pages of 4 KiB. It costs a look at each.
+// accountPages bounds the files of which all pages are accounted for at the start and
+// by the scrubber: 256 MiB in pages of 4 KiB. It costs a look at each.
 const accountPages = 1 << 16
 
 // account checks, before anything is written, that each page of a file is part of a
@@ -24,17 +24,35 @@ const accountPages = 1 << 16
 // says may be; if not, the older one lacks what is in no log any more.
 func account(db *bbolt.DB, torn bool) error {
 	return guard(func() error {
-		return db.View(func(tx *bbolt.Tx) error {
-			a := accounts{}
-			a.open(tx)
-			for id := range 2 {
-				if _, ok := a.state(id); !ok && !torn {
-					return a.bad(uint64(id), "has no state of the file")
-				}
-			}
-			return a.check(tx.ID(), len(a.db)/a.size <= accountPages)
-		})
+		return db.View(func(tx *bbolt.Tx) error { return accountFor(tx, torn) })
 	})
+}
+
+// accountFor is account within a transaction, while nobody writes.
+func accountFor(tx *bbolt.Tx, torn bool) error {
+	a := accounts{}
+	a.open(tx)
+	for id := range 2 {
+		if _, ok := a.state(id); !ok && !torn {
+			return a.bad(uint64(id), "has no state of the file")
+		}
+	}
+	return a.check(tx.ID(), len(a.db)/a.size <= accountPages)
+}
+
+// pages accounts for all pages of the data file, as a start does.
+func (c *scrubber) pages() error {
+	if c.s.Broken() != nil {
+		return nil
+	}
+	c.s.applier.files.Lock()
+	err := c.s.viewTx(func(tx *bbolt.Tx) error { return accountFor(tx, true) })
+	c.s.applier.files.Unlock()
+	if !errors.Is(err, ErrDamaged) {
+		return err
+	}
+	c.s.broken(err)
+	return c.count(0, 0, 1)
 }
 
 // accounts has a tree with all that a file holds.

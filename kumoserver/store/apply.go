@@ -330,10 +330,10 @@ func (a *applier) clear(data *bbolt.Bucket, n *snapshot, m *mask) (whole bool, e
 		if m.to != nil {
 			to = appendDataKey(nil, n.part.id, m.to)
 		}
-		// Damaged records are what is often cleared; those beside the range, or keys
-		// that are not where they are found, would end it early.
-		if err := t.span(from, to); err != nil {
-			return false, fmt.Errorf("%w: %w", ErrDamaged, err)
+		// Damaged records are what is often cleared; one beside the range that belongs
+		// in it, or keys that are not where they are found, would end it early.
+		if err := onlyValues(t.span(from, to)); err != nil {
+			return false, err
 		}
 	}
 	keys := make([][]byte, 0, 64)

@@ -67,7 +67,9 @@ func valueSum(key, val []byte) uint32 {
 // readValue takes a stored value apart; Value aliases val.
 func readValue(dataKey, val []byte) (subjects.Record, error) {
 	if len(val) < valueHead || binary.LittleEndian.Uint32(val) != valueSum(dataKey, val) {
-		return subjects.Record{}, &badRecord{ring.Partition(binary.BigEndian.Uint16(dataKey)), string(dataKey[3:])}
+		return subjects.Record{}, &badRecord{
+			partition: ring.Partition(binary.BigEndian.Uint16(dataKey)), key: string(dataKey[3:]), another: keyIsAnother(dataKey, val),
+		}
 	}
 	return subjects.Record{
 		Key:   dataKey[3:],
@@ -81,6 +83,29 @@ func readValue(dataKey, val []byte) (subjects.Record, error) {
 		Expiry: int64(binary.LittleEndian.Uint64(val[24:])),
 		Token:  binary.LittleEndian.Uint64(val[32:]),
 	}, nil
+}
+
+// keyIsAnother reports whether a record whose checksum does not match is whole but for
+// one bit of its key, and so is the record of another key. A bit that is changed
+// changes the checksum by what depends on the bytes behind it alone.
+func keyIsAnother(dataKey, val []byte) bool {
+	if len(val) < valueHead {
+		return false
+	}
+	differs := binary.LittleEndian.Uint32(val) ^ valueSum(dataKey, val)
+	var by [8]uint32 // by each bit of the last byte
+	for i := range by {
+		by[i] = castagnoli[1<<i]
+	}
+	for n := 1 - (len(val) - 4); n <= len(dataKey); n++ {
+		for i, x := range by {
+			if n > 0 && x == differs {
+				return true
+			}
+			by[i] = castagnoli[byte(x)] ^ x>>8
+		}
+	}
+	return false
 }
 
 // partMeta is a copy's state as bbolt has it.

@@ -11,6 +11,7 @@ import (
 type badRecord struct {
 	partition ring.Partition
 	key       string // as it is stored: the damage may be there
+	another   bool   // it is: with one bit of the key changed the checksum matches
 }
 
 func (e *badRecord) Error() string {

@@ -198,6 +198,34 @@ func TestRotOfAKey(t *testing.T) {
 	}
 }
 
+// A record whose key has become another's is not written over as if it were that
+// one's: nobody would know any more that its own is missing.
+func TestRotOfAKeyThatIsWritten(t *testing.T) {
+	for _, key := range []string{"key-0007", "key-0006-"} { // the same, and one beside it
+		r := newRotten(t)
+		m := &maker{p: 2, e: 1, tail: r.State(2).Tail}
+		for _, gone := range []string{keyOf(6), keyOf(7)} {
+			if err := r.Append(m.entry(subjects.EntryDelete, gone, "")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		flush(t, r.Store)
+		r.Commit(2, m.tail.Seq)
+		eventually(t, "applied", applied(r.Store))
+		prefix := string(appendUserKey(nil, 2, nil)) // as in no value
+		replace(t, r.data(), prefix+keyOf(5), prefix+keyOf(7))
+		m.put(t, r.Store, key, "new")
+		flush(t, r.Store)
+		r.Commit(2, m.tail.Seq)
+		done := applied(r.Store)
+		eventually(t, "noticed", func() bool { return done() || r.Broken() != nil })
+		if _, found, err := r.Get(2, []byte(keyOf(5))); found || !isCorrupt(err) {
+			t.Fatalf("%s was written, then: %v, %v", key, found, err)
+		}
+		want(t, r.Store, 2, key, "new")
+	}
+}
+
 // What nobody reads is found by looking at everything now and then.
 func TestScrub(t *testing.T) {
 	for name, c := range map[string]struct {

@@ -158,7 +158,10 @@ func (c *scrubber) pass() error {
 	c.mu.Lock()
 	c.now = Scrub{Began: time.Now()}
 	c.mu.Unlock()
-	err := c.partitions()
+	err := c.pages()
+	if err == nil {
+		err = c.partitions()
+	}
 	if err == nil {
 		err = c.segments()
 	}

@@ -48,13 +48,21 @@ func sound(data *bbolt.Bucket, k []byte, had bool) error {
 	if !ok {
 		return nil
 	}
-	err := t.writable(k, had)
-	if errors.Is(err, ErrCorrupt) {
-		// The record beside it may be another's, whose absence nobody would notice
-		// once this one stands between them.
-		err = fmt.Errorf("%w: beside key %q: %w", ErrDamaged, k, err)
+	return onlyValues(t.writable(k, had))
+}
+
+// onlyValues lets damaged records pass that are those of their key: they may be
+// written over. One that is another's may not, and nothing be put beside it: nobody
+// would notice any more that the other one is missing.
+func onlyValues(err error) error {
+	bad := (*badRecord)(nil)
+	switch {
+	case !errors.As(err, &bad):
+		return err
+	case bad.another:
+		return fmt.Errorf("%w: %w: its key is another's", ErrDamaged, err)
 	}
-	return err
+	return nil
 }
 
 // whole checks the pages of a stretch.

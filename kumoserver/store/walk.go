@@ -239,18 +239,27 @@ func (t *tree) absent(key []byte) error {
 }
 
 // writable returns why a key must not be written: a page that would be written
-// again is not of the right form, or, if the key is not there yet, a record beside
-// its place is damaged.
+// again is not of the right form, or its record, or if there is none one beside its
+// place, is damaged. Each of these is looked at, and the worst is told.
 func (t *tree) writable(key []byte, had bool) error {
 	n, _, err := t.leafOf(key, true)
 	if err != nil {
 		return err
 	}
-	// It may have been removed by the same transaction.
-	if i, _ := n.place(key); !had && (i == n.n || !bytes.Equal(n.key(i), key)) {
-		return n.whole(i-1, i)
+	i, _ := n.place(key)
+	there := i < n.n && bytes.Equal(n.key(i), key)
+	switch {
+	case there:
+		err = n.whole(i)
+	case !had: // it may have been put by the same transaction
+		if i > 0 && i < n.n && bytes.Compare(n.key(i-1), n.key(i)) >= 0 {
+			return t.bad(n.id, "has keys out of order")
+		}
+		if err = n.whole(i - 1); onlyValues(err) == nil {
+			err = n.whole(i)
+		}
 	}
-	return nil
+	return err
 }
 
 // whole checks records of a leaf, as far as there are any.
