@@ -2,11 +2,12 @@ package subjects
 
 import (
 	"encoding/json"
+	"time"
 
 	"github.com/etolabo/kumofs/subjects/ring"
 )
 
-// Role is what kind of daemon a node is.
+// Role is what kind of daemon a node is, or who else comes to the bus.
 type Role string
 
 // The roles.
@@ -14,6 +15,13 @@ const (
 	RoleManager Role = "manager"
 	RoleServer  Role = "server"
 	RoleGateway Role = "gateway"
+)
+
+// Others who come to the bus, and what for; see Rights.
+const (
+	RoleAdmin    Role = "admin"    // an operator's kumoctl, which may command
+	RoleReadonly Role = "readonly" // one that may only look
+	RoleObserver Role = "observer" // whoever listens to what happens, by the nats command perhaps
 )
 
 // Heartbeat says that a process lives. All are sent every 150 ms.
@@ -44,9 +52,14 @@ type Heartbeat struct {
 	// acknowledged, now (R13).
 	Unclean ring.PartitionSet `json:"unclean_copies,omitzero"`
 	Disk    Disk              `json:"disk,omitzero"`
+	// Expires is when the first of its certificates does, Unix seconds; 0: it has none.
+	Expires int64 `json:"certificate_expires,omitempty"`
 	// Moving are the partitions that the process copies to others, or gets.
 	Moving []Moving `json:"moving,omitempty"`
 }
+
+// ExpiresSoon is how long before a certificate expires somebody is told.
+const ExpiresSoon = 30 * 24 * time.Hour
 
 // Disk is how a server's disk does.
 type Disk struct {
@@ -343,6 +356,7 @@ type NodeStatus struct {
 	Gaps     int            `json:"gaps"`               // copies that it should hold and does not hold in sync
 	Load     Load           `json:"load"`
 	Disk     Disk           `json:"disk,omitzero"`
+	Expires  int64          `json:"certificate_expires,omitempty"` // Unix seconds; 0: it has no certificate
 	Revision uint64         `json:"revision"`
 	Cluster  ring.ClusterID `json:"cluster_id"`
 }
