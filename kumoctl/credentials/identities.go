@@ -2,6 +2,7 @@ package credentials
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -27,6 +28,9 @@ const (
 	KindPassword = "password" // for a program that has no NKeys
 	KindMember   = "member"   // of the mesh
 )
+
+// goodName is what somebody with a password may be called.
+var goodName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
 // maxIdentities bounds a file of them.
 const maxIdentities = 10000
@@ -89,6 +93,9 @@ func parseIdentity(words []string) (Identity, error) {
 	case KindPassword:
 		if isMember(i.Role) {
 			return none, fmt.Errorf("a %s cannot come with a password", i.Role)
+		}
+		if !goodName.MatchString(i.Name) {
+			return none, fmt.Errorf("name %q: want up to 64 letters, digits, dots, dashes and underscores", i.Name)
 		}
 		if _, err := bcrypt.Cost([]byte(i.Value)); err != nil || !strings.HasPrefix(i.Value, "$2a$") {
 			return none, fmt.Errorf("the password of %q is no hash of bcrypt's ($2a$...): kumoctl auth password makes one", i.Name)
