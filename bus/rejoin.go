@@ -36,8 +36,9 @@ func (b *Bus) Rejoin() error {
 // reroute changes the members that are dialled for ever. The routes to those that
 // are left out are closed.
 func (b *Bus) reroute(routes []*url.URL) error {
-	b.srvOptions.Routes = routes
-	if err := b.srv.ReloadOptions(b.srvOptions.Clone()); err != nil {
+	o := b.srvOptions.Clone()
+	o.Routes = routes
+	if err := b.srv.ReloadOptions(o); err != nil {
 		return fmt.Errorf("change the routes of bus member %s: %w", b.name, err)
 	}
 	return nil

@@ -30,10 +30,10 @@ func TestListenByDefault(t *testing.T) {
 func TestWrongUsage(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for _, line := range []string{
-		"manager --credentials nowhere", "manager --nonsense", "manager -Z", "manager word",
+		"manager --credentials nowhere", "manager -p mgr2", "manager --nonsense", "manager -Z", "manager word",
 		"manager -l a:b", "manager -l localhost --partitions 100", "manager -l localhost --replicas 0",
 		"manager -l localhost --cluster a.b", "manager -l localhost -p a,b,c,d,e,f,g", "manager -l localhost --fail-after 0.1",
-		"server --nonsense", "server -Z", "server word", "server -m localhost -s d --credentials nowhere", "server", "server -l localhost -s d",
+		"server --nonsense", "server -Z", "server word", "server -m localhost -s d --credentials nowhere", "server", "server -m mgr1 -s d", "server -l localhost -s d",
 		"server -l localhost -m localhost", "server -l localhost -m localhost -s d -L 70000",
 		"server -l localhost -m localhost -s d --sync sometimes", "server -l localhost -m localhost -s d --memory 8",
 		"server -l localhost -m localhost -s d --max-item-size 99999999", "server -l localhost -m localhost -s d --lease 0.01",

@@ -27,8 +27,7 @@ func (o *managerOptions) common() *cli.Common { return &o.Common }
 
 func (o *managerOptions) flags(fs *pflag.FlagSet) {
 	o.Options = kumomanager.Defaults()
-	o.Listen = loopback(cli.ManagerPort)
-	fs.VarP(cli.Addr{To: &o.Listen, Port: cli.ManagerPort}, "listen", "l", "address of this manager as other nodes see it; by default only this machine does")
+	fs.VarP(cli.Addr{To: &o.Listen, Port: cli.ManagerPort}, "listen", "l", "address of this manager as other nodes see it (default 127.0.0.1:19700, where the others are on this machine too)")
 	fs.StringVar(&o.Bind, "bind", "", "host on whose ports to listen, where they are forwarded from the address of -l")
 	fs.VarP(cli.Addrs{To: &o.Partners, Port: cli.ManagerPort}, "partner", "p", "the other managers")
 	fs.BoolVar(&o.Join, "join", false, "with a new folder: wait until the managers of -p make this one of them (kumoctl manager add)")
@@ -51,6 +50,11 @@ func (o *managerOptions) flags(fs *pflag.FlagSet) {
 func (o *managerOptions) complete() error {
 	if err := o.Common.Check(); err != nil {
 		return err
+	}
+	if o.Listen == "" {
+		if o.Listen = loopback(cli.ManagerPort, o.Partners); o.Listen == "" {
+			return cli.Usagef("-l: the address of this manager is needed, as the others of -p see it")
+		}
 	}
 	o.Options.Cluster = subjects.Cluster(o.Common.Cluster)
 	o.Options.Version = cli.Version()

@@ -16,8 +16,16 @@ import (
 )
 
 // loopback is where daemons listen that were not told where: nobody else reaches
-// them there.
-func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
+// them there. It is no address for one whose others, host:port, are elsewhere.
+func loopback(port int, others []string) string {
+	for _, o := range others {
+		host, _, err := net.SplitHostPort(o)
+		if ip := net.ParseIP(host); err != nil || host != "localhost" && !ip.IsLoopback() {
+			return ""
+		}
+	}
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+}
 
 // expiryEvery is how often it is looked whether certificates are soon over.
 const expiryEvery = 12 * time.Hour

@@ -46,13 +46,12 @@ func (o *serverOptions) role() subjects.Role { return subjects.RoleServer }
 func (o *serverOptions) common() *cli.Common { return &o.Common }
 
 func (o *serverOptions) flags(fs *pflag.FlagSet) {
-	o.Listen = loopback(cli.ServerPort)
 	o.RoutePort = kumoserver.DefaultRoutePort
 	o.sync = "interval"
 	o.SyncEvery = 100 * time.Millisecond
 	o.Lease = time.Second
 	o.failover, o.read = "proof", "lease"
-	fs.VarP(cli.Addr{To: &o.Listen, Port: cli.ServerPort}, "listen", "l", "address of this server as other nodes see it; by default only this machine does")
+	fs.VarP(cli.Addr{To: &o.Listen, Port: cli.ServerPort}, "listen", "l", "address of this server as other nodes see it (default 127.0.0.1:19800, where the managers are on this machine too)")
 	fs.StringVar(&o.Bind, "bind", "", "host on whose ports to listen, where they are forwarded from the address of -l")
 	fs.IntVarP(&o.RoutePort, "route-port", "L", o.RoutePort, "port for the mesh's routes; another is taken if it is in use")
 	fs.VarP(cli.Addrs{To: &o.managers, Port: cli.ManagerPort}, "manager", "m", "the managers")
@@ -112,6 +111,11 @@ func (o *serverOptions) complete() error {
 	o.CacheBytes = int64(o.memory) << 20 / 3
 	o.MemtableBytes = 2 * o.CacheBytes
 	o.Managers = slices.Concat(o.managers, o.partners)
+	if o.Listen == "" {
+		if o.Listen = loopback(cli.ServerPort, o.Managers); o.Listen == "" {
+			return cli.Usagef("-l: the address of this server is needed, as the managers see it")
+		}
+	}
 	o.Options.Cluster = subjects.Cluster(o.Common.Cluster)
 	o.Options.Version = cli.Version()
 	o.Witness = openWitness
