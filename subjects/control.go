@@ -2,7 +2,6 @@ package subjects
 
 import (
 	"encoding/json"
-	"time"
 
 	"github.com/etolabo/kumofs/subjects/ring"
 )
@@ -15,13 +14,6 @@ const (
 	RoleManager Role = "manager"
 	RoleServer  Role = "server"
 	RoleGateway Role = "gateway"
-)
-
-// Others who come to the bus, and what for; see Rights.
-const (
-	RoleAdmin    Role = "admin"    // an operator's kumoctl, which may command
-	RoleReadonly Role = "readonly" // one that may only look
-	RoleObserver Role = "observer" // whoever listens to what happens, by the nats command perhaps
 )
 
 // Heartbeat says that a process lives. All are sent every 150 ms.
@@ -57,9 +49,6 @@ type Heartbeat struct {
 	// Moving are the partitions that the process copies to others, or gets.
 	Moving []Moving `json:"moving,omitempty"`
 }
-
-// ExpiresSoon is how long before a certificate expires somebody is told.
-const ExpiresSoon = 30 * 24 * time.Hour
 
 // Disk is how a server's disk does.
 type Disk struct {

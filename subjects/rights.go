@@ -3,7 +3,18 @@ package subjects
 import (
 	"slices"
 	"strings"
+	"time"
 )
+
+// Others than daemons who come to the bus, and what for; see Rights.
+const (
+	RoleAdmin    Role = "admin"    // an operator's kumoctl, which may command
+	RoleReadonly Role = "readonly" // one that may only look
+	RoleObserver Role = "observer" // whoever listens to what happens, by the nats command perhaps
+)
+
+// ExpiresSoon is how long before a certificate expires somebody is told.
+const ExpiresSoon = 30 * 24 * time.Hour
 
 // IdentityRoles are those who may come to the bus of a cluster that has credentials.
 var IdentityRoles = []Role{RoleManager, RoleServer, RoleGateway, RoleAdmin, RoleReadonly, RoleObserver}

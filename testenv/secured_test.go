@@ -69,20 +69,12 @@ func TestRotation(t *testing.T) {
 		load.GoesOn()
 	}
 	old := loaded(t, dir, subjects.RoleGateway)
-	come := func(f *credentials.Folder) error {
-		_, err := newGuest(t, c.Addr("server1"), "gateway", nats.Secure(tlsOf(f)), nkeyOf(t, f))
-		return err
-	}
-	if err := come(old); err != nil {
-		t.Fatal(err)
-	}
+	comesIn(t, c, "the first", nats.Secure(tlsOf(old)), nkeyOf(t, old))
 	rotate("gateway", 1)
-	if come(old) == nil {
+	if _, err := newGuest(t, c.Addr("server1"), "gateway", nats.Secure(tlsOf(old)), nkeyOf(t, old)); err == nil {
 		t.Error("the retired identity gets in")
 	}
-	if err := come(loaded(t, dir, subjects.RoleGateway)); err != nil {
-		t.Errorf("the new one: %v", err)
-	}
+	comeAs(t, c, dir, subjects.RoleGateway)
 	rotate("server", 2)
 	rotate("manager", 2)
 	load.Stop()

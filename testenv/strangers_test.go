@@ -32,7 +32,7 @@ func TestStrangers(t *testing.T) {
 	if err := store.SetPassword("observer", "watcher", "correct horse battery"); err != nil {
 		t.Fatal(err)
 	}
-	c := testenv.New(t, testenv.Credentials(dir))
+	c := small(t, dir)
 	addr := c.Addr("server1")
 	ours, theirs := loaded(t, dir, subjects.RoleObserver), loaded(t, other, subjects.RoleObserver)
 	mixed := tlsOf(ours) // their certificate, and our authorities: it takes us for what we are
@@ -56,10 +56,7 @@ func TestStrangers(t *testing.T) {
 	if _, err := newGuest(t, addr, "wrong authority", nats.Secure(tlsOf(theirs)), nkeyOf(t, theirs)); err == nil {
 		t.Error("a client of another cluster takes this one's member for its own")
 	}
-	g, err := newGuest(t, addr, "watcher", nats.Secure(tlsOf(ours)), nats.UserInfo("watcher", "correct horse battery"))
-	if err != nil {
-		t.Fatalf("the right password: %v", err)
-	}
+	g := comesIn(t, c, "the right password", nats.Secure(tlsOf(ours)), nats.UserInfo("watcher", "correct horse battery"))
 	s := g.subscribe("kumo.kumo.heartbeat.*")
 	if _, err := s.NextMsg(testenv.Patience); err != nil {
 		t.Errorf("the right password hears nothing: %v", err)
@@ -88,7 +85,7 @@ func hashIn(t *testing.T, dir string) string {
 func TestPlainConnectionsSeeNothing(t *testing.T) {
 	t.Parallel()
 	dir := newCredentials(t)
-	c := testenv.New(t, testenv.Credentials(dir))
+	c := small(t, dir)
 	member := comeAs(t, c, dir, subjects.RoleServer)
 	s := member.subscribe("kumo.kumo.event.*")
 	member.done()
@@ -155,7 +152,7 @@ func TestRoutesNeedAMembersCertificate(t *testing.T) {
 	if n, err := store.Retire("server"); n != 2 || err != nil {
 		t.Fatalf("%d retired, %v; want NKey and certificate", n, err)
 	}
-	c := testenv.New(t, testenv.Credentials(dir))
+	c := small(t, dir)
 	server, gateway := loaded(t, dir, subjects.RoleServer).Credentials(), loaded(t, dir, subjects.RoleGateway).Credentials()
 	for name, tt := range map[string]struct {
 		cert tls.Certificate
@@ -228,7 +225,7 @@ func joinMesh(addr string, cert tls.Certificate, as bus.Credentials) error {
 func TestAnswersGoToInboxesOnly(t *testing.T) {
 	t.Parallel()
 	dir := newCredentials(t)
-	c := testenv.New(t, testenv.Credentials(dir))
+	c := small(t, dir)
 	gateway, member := comeAs(t, c, dir, subjects.RoleGateway), comeAs(t, c, dir, subjects.RoleServer)
 	ring, events := member.subscribe("kumo.kumo.ring"), member.subscribe("kumo.kumo.event.*")
 	member.done()
@@ -238,9 +235,10 @@ func TestAnswersGoToInboxesOnly(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if _, err := gateway.nc.Request(subject, nil, testenv.Patience); err != nil { // what came before was worked on, too
-			t.Fatalf("%s: %v", subject, err)
-		}
+		c.Eventually(subject+" is answered", func() bool { // what came before was worked on, then
+			_, err := gateway.nc.Request(subject, nil, time.Second)
+			return err == nil
+		})
 	}
 	gateway.notRefused("asks")
 	// Nor can it lend itself the right to answer.
@@ -283,7 +281,7 @@ func TestAnswersGoToInboxesOnly(t *testing.T) {
 func TestForbiddenRequestsFailAtOnce(t *testing.T) {
 	t.Parallel()
 	dir := newCredentials(t)
-	c := testenv.New(t, testenv.Credentials(dir))
+	c := small(t, dir)
 	s, err := bus.NewSecurity(loaded(t, dir, subjects.RoleReadonly).Credentials())
 	if err != nil {
 		t.Fatal(err)
