@@ -97,14 +97,16 @@ func (g *global) check() error {
 }
 
 // hostFirst turns kumofs's order, kumoctl HOST COMMAND, into ours. A first
-// word that is no command is the host when a command follows it. Options may
-// stand before it.
+// word that is no command is the host when a command follows it, or when it can
+// only be an address. Options may stand before it.
 func hostFirst(root *cobra.Command, args []string) []string {
 	at := firstWord(root, args)
 	if at >= len(args) || isCommand(root, args[at]) {
 		return args
 	}
-	if !slices.ContainsFunc(args[at+1:], func(a string) bool { return isCommand(root, a) }) {
+	// An address is none of a command that was misspelt.
+	address := strings.ContainsAny(args[at], ".:,")
+	if !address && !slices.ContainsFunc(args[at+1:], func(a string) bool { return isCommand(root, a) }) {
 		return args
 	}
 	return slices.Concat(args[:at], []string{"--manager", args[at]}, args[at+1:])

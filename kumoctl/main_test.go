@@ -25,6 +25,7 @@ func TestHostFirst(t *testing.T) {
 		{"-m mgr1 status", "-m mgr1 status"},
 		{"mgr1", "mgr1"},
 		{"mgr1 nonsense", "mgr1 nonsense"},
+		{"mgr1:19701 nonsense", "--manager mgr1:19701 nonsense"},
 		{"", ""},
 		{"--cluster c mgr1 status", "--cluster c --manager mgr1 status"},
 		{"--cluster=c -o json mgr1 attach a", "--cluster=c -o json --manager mgr1 attach a"},

@@ -18,8 +18,8 @@ const (
 	scansAtOnce = 2
 )
 
-// mover reads ranges for learners, off the core loop and no faster than the
-// cluster's move rate. While moves are paused it reads for partitions alone that
+// mover reads ranges for learners, off the core loop, no faster than the
+// cluster's move rate, and slower where that takes the machines from clients (pace). While moves are paused it reads for partitions alone that
 // lack copies. What a server that was away lacks of the log is sent past it.
 type mover struct {
 	s     *Server
@@ -29,6 +29,7 @@ type mover struct {
 
 	mu      sync.Mutex
 	waiting map[moveKey]replica.ReadRange // the newest request for each copy
+	pace    pace
 	table   *ring.Table
 	busy    []ring.Partition // copied to others, or from them
 	next    time.Time        // when the rate lets the next range go
@@ -41,7 +42,7 @@ type moveKey struct {
 }
 
 func newMover(s *Server) *mover {
-	return &mover{s: s, scans: make(chan struct{}, scansAtOnce), waiting: map[moveKey]replica.ReadRange{}, changed: make(chan struct{})}
+	return &mover{s: s, scans: make(chan struct{}, scansAtOnce), waiting: map[moveKey]replica.ReadRange{}, pace: pace{sent: map[moveKey]time.Time{}}, changed: make(chan struct{})}
 }
 
 // configure takes a newer table.
@@ -87,12 +88,13 @@ func (m *mover) read(p ring.Partition, e replica.ReadRange) {
 	m.mu.Lock()
 	_, waits := m.waiting[key]
 	m.waiting[key] = e
+	rest := m.pace.asked(key, time.Now())
 	m.mu.Unlock()
 	if waits {
 		return
 	}
 	m.s.background.Go(func() error {
-		if !m.await(key) {
+		if !m.rest(rest) || !m.await(key) {
 			return nil
 		}
 		defer func() { <-m.scans }()
@@ -109,9 +111,27 @@ func (m *mover) read(p ring.Partition, e replica.ReadRange) {
 		m.bytes.Add(uint64(size))
 		m.items.Add(uint64(len(ev.Records)))
 		m.charge(size - rangeBytes)
+		if !ev.Last {
+			m.mu.Lock()
+			m.pace.sends(key, time.Now())
+			m.mu.Unlock()
+		}
 		m.s.inbox.push(work{ranged: &rangeItem{p, ev}}, 0)
 		return nil
 	})
+}
+
+// rest waits; false means that the server ends.
+func (m *mover) rest(d time.Duration) bool {
+	if d <= 0 {
+		return true
+	}
+	select {
+	case <-time.After(d):
+		return true
+	case <-m.s.ctx.Done():
+		return false
+	}
 }
 
 // await waits until a range of the copy may be read, and then has a place for

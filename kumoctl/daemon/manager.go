@@ -56,6 +56,9 @@ func (o *managerOptions) complete() error {
 			return cli.Usagef("-l: the address of this manager is needed, as the others of -p see it")
 		}
 	}
+	if err := ownPort(o.Listen); err != nil {
+		return err
+	}
 	o.Options.Cluster = subjects.Cluster(o.Common.Cluster)
 	o.Options.Version = cli.Version()
 	o.MaxPayload = kumoserver.MaxPayload(o.maxItem)

@@ -72,3 +72,11 @@ func withPort(d running, p *web.Port) (running, error) {
 
 // Close ends the daemon and then the port.
 func (d *ported) Close() error { return errors.Join(d.running.Close(), d.port.Close()) }
+
+// ownPort refuses an address that others could not connect to.
+func ownPort(listen string) error {
+	if _, port, _ := net.SplitHostPort(listen); port == "0" {
+		return cli.Usagef("-l %s: other nodes connect to this port, so that it cannot be any: name one", listen)
+	}
+	return nil
+}

@@ -110,6 +110,9 @@ func (o *serverOptions) complete() error {
 	}
 	o.CacheBytes = int64(o.memory) << 20 / 3
 	o.MemtableBytes = 2 * o.CacheBytes
+	if err := ownPort(o.Listen); err != nil {
+		return err
+	}
 	o.Managers = slices.Concat(o.managers, o.partners)
 	if o.Listen == "" {
 		if o.Listen = loopback(cli.ServerPort, o.Managers); o.Listen == "" {

@@ -24,6 +24,9 @@ var (
 	keep    = flag.String("keep", "", "where the folders of failed runs are left; by default in the folder for temporary files")
 	leave   = flag.Bool("leave", false, "leave the folders of runs that went well, too")
 	plan    = flag.String("plan", "", "do what this file says, such as a failed run's plan.json, rather than what the seed says")
+	every   = flag.Duration("every", 0, "the time from one fault to the next; 0: about two seconds")
+	flat    = flag.Bool("flat", false, "fail if the daemons use more and more memory or goroutines")
+	rate    = flag.Int("rate", 0, "operations a second; 0: as usual")
 	inside  = flag.String("inside", "", "make one run in this process, which has namespaces of its own, and leave the result here")
 )
 
@@ -80,7 +83,8 @@ func apart(t *testing.T, seed uint64, isolate bool) {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), self, "-test.run=^TestChaos$", "-test.v", fmt.Sprint("-test.timeout=", patience),
-		fmt.Sprint("-chaos=", *lasting), fmt.Sprint("-seed=", seed), "-keep="+*keep, fmt.Sprint("-leave=", *leave), "-plan="+*plan, "-inside="+path)
+		fmt.Sprint("-chaos=", *lasting), fmt.Sprint("-seed=", seed), "-keep="+*keep, fmt.Sprint("-leave=", *leave),
+		fmt.Sprint("-every=", *every), fmt.Sprint("-flat=", *flat), fmt.Sprint("-rate=", *rate), "-plan="+*plan, "-inside="+path)
 	if isolate {
 		chaos.Isolate(cmd)
 	}
@@ -117,7 +121,10 @@ func commit() string {
 // within makes the run.
 func within(t *testing.T) {
 	o := chaos.Defaults(*seed)
-	o.Duration, o.Leave = *lasting, *leave
+	o.Duration, o.Leave, o.Every, o.Flat = *lasting, *leave, *every, *flat
+	if *rate > 0 {
+		o.Rate = *rate
+	}
 	dir := *keep
 	if dir == "" {
 		dir = os.TempDir()

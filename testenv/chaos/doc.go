@@ -9,6 +9,7 @@
 //	model.go     one key of memcached
 //	judge.go     porcupine holds the histories against it
 //	run.go       a run: start, trouble, healing, audit, verdict
+//	flat.go      what the daemons use, where that must not grow
 //	inside.go    a run in a network of its own
 //	report.go    what is left of a run
 //

@@ -51,6 +51,8 @@ type Shape struct {
 	Managers, Servers, Gateways int
 	Net                         bool // the network can be cut
 	Gentle                      bool // kills and pauses only, all of them short
+	// Every is how long it is from one fault to the next, about; 0: two seconds.
+	Every time.Duration
 }
 
 func (s Shape) managers() []string { return numbered("manager", s.Managers) }
@@ -72,6 +74,9 @@ func Plan(seed uint64, within time.Duration, shape Shape) []Event {
 	d := &drawer{Rand: rand.New(rand.NewPCG(seed, 0)), Shape: shape}
 	busy := map[string]time.Duration{}
 	gap := 1800 * time.Millisecond
+	if shape.Every > 0 {
+		gap = shape.Every * 12 / 13 // what is drawn below is a little more
+	}
 	var plan []Event
 	for at := d.between(300*time.Millisecond, gap); ; at += d.between(gap/6, 2*gap) {
 		left := within - at

@@ -22,10 +22,11 @@ type Result struct {
 	Unknown    int64         `json:"unknown"` // writes whose outcome nobody knows
 	Refused    int64         `json:"refused"` // operations of which it is known that nothing was done
 	Undecided  int           `json:"undecided"`
-	Longest    time.Duration `json:"longest"` // that an answer took
-	Silence    time.Duration `json:"silence"` // in which nobody was answered
-	Healing    time.Duration `json:"healing"` // from the last nemesis until all was in sync
-	Verdict    string        `json:"verdict"` // "" is well
+	Longest    time.Duration `json:"longest"`       // that an answer took
+	Silence    time.Duration `json:"silence"`       // in which nobody was answered
+	Healing    time.Duration `json:"healing"`       // from the last nemesis until all was in sync
+	Use        []string      `json:"use,omitempty"` // what the daemons used, by role
+	Verdict    string        `json:"verdict"`       // "" is well
 	Problems   []string      `json:"problems,omitempty"`
 }
 
@@ -104,6 +105,9 @@ func (r *run) report() {
 		res.Seed, res.Shape, res.Operations, res.Duration.Round(time.Millisecond), float64(res.Operations)/res.Duration.Seconds(),
 		res.Unknown, res.Refused, res.Undecided, res.Longest.Round(time.Millisecond), res.Silence.Round(time.Millisecond), res.Healing.Round(time.Millisecond),
 		map[bool]string{true: "well", false: res.Verdict}[res.Verdict == ""])
+	for _, line := range res.Use {
+		r.t.Logf("seed %d; %s", res.Seed, line)
+	}
 	timeline := strings.Join(slices.Sorted(slices.Values(append(r.nemeses.timeline, r.clients.silences...))), "\n") + "\n"
 	r.t.Logf("seed %d; what was done:\n%s", res.Seed, timeline)
 	r.keep("timeline.txt", timeline)

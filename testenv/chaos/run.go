@@ -33,6 +33,9 @@ type Options struct {
 	Result     string   // file for the result, from the beginning on
 	Net        *Network // nil: nothing is cut
 	Plan       []Event  // nil: drawn from the seed
+	// Flat looks at what the daemons use all along, and has the run fail if that
+	// grows.
+	Flat bool
 }
 
 // Defaults draw the cluster's shape from the seed.
@@ -87,6 +90,9 @@ func Run(t testing.TB, o Options) *Result {
 	} else {
 		options = append(options, testenv.Managers(o.Managers), testenv.Servers(o.Servers), testenv.Gateways(o.Gateways))
 	}
+	if o.Flat {
+		options = append(options, ports()...)
+	}
 	r.cluster = testenv.New(t, options...)
 	r.cluster.EventuallyWhole()
 	plan := o.Plan
@@ -135,9 +141,13 @@ func (r *run) work(plan []Event) {
 	})
 	defer stop()
 
+	if r.o.Flat {
+		defer r.watch()()
+	}
 	if err := r.nemeses.play(ctx, plan); err != nil {
 		r.problem("misbehaviour", "%v", err)
 	}
+	pause(ctx, time.Until(began.Add(r.o.Duration))) // the last fault may be long ago
 	if err := r.nemeses.heal(); err != nil {
 		r.problem("misbehaviour", "%v", err)
 	}

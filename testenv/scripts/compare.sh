@@ -9,7 +9,7 @@ need pgrep "apt-get install procps"
 kumoctl=$(realpath "${1:-bin/kumoctl}")
 shift || true
 cluster "$kumoctl" --processes
-beside 1024
+beside 2048
 # The CPU time of an operation is that of all daemons together.
 "$kumoctl" bench --addr "127.0.0.1:$port" --pid "$(pgrep -d, -P "$up")" --versus "127.0.0.1:$((port + 1))" \
 	--versus-pid "$memcached" --rounds 3 --connections 128 "$@"
