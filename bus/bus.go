@@ -108,7 +108,7 @@ func Open(o Options) (_ *Bus, err error) {
 		return nil, fmt.Errorf("connect to own bus member %s: %w", o.Name, err)
 	}
 	b.security.join(b)
-	b.warnOpen()
+	b.warnOpen(b.srv.Addr().(*net.TCPAddr))
 	b.hub.join(b.clientAddr, 1)
 	b.joined = true
 	return b, nil

@@ -81,8 +81,7 @@ func (b *Bus) startServer(o Options) (err error) {
 }
 
 // warnOpen says that anybody may come, if somebody from elsewhere can.
-func (b *Bus) warnOpen() {
-	addr := b.srv.Addr().(*net.TCPAddr)
+func (b *Bus) warnOpen(addr *net.TCPAddr) {
 	if b.security == nil && !addr.IP.IsLoopback() {
 		b.log.Warn("the bus is open: without credentials whoever reaches this port may read, change and command everything", "addr", addr)
 	}
