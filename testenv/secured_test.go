@@ -44,7 +44,16 @@ func TestRotation(t *testing.T) {
 	c.EventuallyWhole()
 	load := c.Load()
 	load.GoesOn()
-	rotate := func(what string, retire int) {
+	// All daemons read their parts of one folder: first those that are to know the
+	// new ones, and then those that have them.
+	taken := func() {
+		t.Helper()
+		reread(t, c, subjects.RoleManager)
+		reread(t, c, subjects.RoleServer)
+		reread(t, c, subjects.RoleGateway)
+		load.GoesOn()
+	}
+	begin := func(what string) *credentials.Store {
 		t.Helper()
 		store, err := credentials.Open(dir, time.Now())
 		if err != nil {
@@ -53,20 +62,19 @@ func TestRotation(t *testing.T) {
 		if err := store.Rotate(what); err != nil {
 			t.Fatal(err)
 		}
-		// All daemons read their parts of one folder: first those that are to know
-		// the new ones, and then those that have them.
-		reread(t, c, subjects.RoleManager)
-		reread(t, c, subjects.RoleServer)
-		reread(t, c, subjects.RoleGateway)
-		load.GoesOn()
-		n, err := store.Retire(what)
-		if n != retire || err != nil {
-			t.Fatalf("retire %s: %d, %v; want %d", what, n, err, retire)
+		taken()
+		return store
+	}
+	finish := func(store *credentials.Store, what string, want int) {
+		t.Helper()
+		if n, err := store.Retire(what); n != want || err != nil {
+			t.Fatalf("retire %s: %d, %v; want %d", what, n, err, want)
 		}
-		reread(t, c, subjects.RoleManager)
-		reread(t, c, subjects.RoleServer)
-		reread(t, c, subjects.RoleGateway)
-		load.GoesOn()
+		taken()
+	}
+	rotate := func(what string, want int) {
+		t.Helper()
+		finish(begin(what), what, want)
 	}
 	old := loaded(t, dir, subjects.RoleGateway)
 	comesIn(t, c, "the first", nats.Secure(tlsOf(old)), nkeyOf(t, old))
@@ -77,6 +85,18 @@ func TestRotation(t *testing.T) {
 	comeAs(t, c, dir, subjects.RoleGateway)
 	rotate("server", 2)
 	rotate("manager", 2)
+	if !testing.Short() { // the authorities, and with them everything that they signed
+		store := begin(credentials.Authorities)
+		for _, role := range subjects.IdentityRoles {
+			if role == subjects.RoleManager || role == subjects.RoleServer {
+				rotate(string(role), 2)
+			} else {
+				rotate(string(role), 1)
+			}
+		}
+		finish(store, credentials.Authorities, 2)
+		comeAs(t, c, dir, subjects.RoleObserver)
+	}
 	load.Stop()
 	load.NoErrors()
 	load.Verify()
