@@ -112,6 +112,29 @@ func TestCertificatesAreForTheirUse(t *testing.T) {
 	}
 }
 
+// A host that was added to one role's certificate is in the next ones, too.
+func TestHostsAreKept(t *testing.T) {
+	dir, store := newStore(t, "svr1")
+	store.AddHosts([]string{"svr4"})
+	if err := store.Rotate("server"); err != nil {
+		t.Fatal(err)
+	}
+	for _, role := range []subjects.Role{subjects.RoleServer, subjects.RoleManager} {
+		if err := open(t, dir).Rotate(string(role)); err != nil {
+			t.Fatal(err)
+		}
+		f, err := credentials.Load(dir, role)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, host := range []string{"svr1", "svr4", credentials.MemberName} {
+			if err := f.Credentials().Certificate.Leaf.VerifyHostname(host); err != nil {
+				t.Errorf("%s: %v", role, err)
+			}
+		}
+	}
+}
+
 // Old authorities count until every certificate is of a new one.
 func TestAuthoritiesAreRotated(t *testing.T) {
 	dir, store := newStore(t)

@@ -1,6 +1,7 @@
 package credentials
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -126,21 +127,24 @@ func Open(dir string, now time.Time) (*Store, error) {
 	if s.mesh, err = loadAuthority(dir, authorityMesh); err != nil {
 		return nil, notAStore(dir, err)
 	}
-	f, err := Load(filepath.Join(dir, string(subjects.RoleManager)), subjects.RoleManager)
-	if err != nil {
-		return nil, err
-	}
-	s.cluster = f.Cluster
-	leaf := f.credentials.Certificate.Leaf
-	for _, name := range leaf.DNSNames {
-		if name != MemberName {
-			s.hosts = append(s.hosts, name)
+	for _, role := range []subjects.Role{subjects.RoleManager, subjects.RoleServer} {
+		f, err := Load(filepath.Join(dir, string(role)), role)
+		if err != nil {
+			return nil, err
 		}
-	}
-	for _, ip := range leaf.IPAddresses {
-		s.hosts = append(s.hosts, ip.String())
+		s.cluster = f.Cluster
+		s.AddHosts(hostsOf(f.credentials.Certificate.Leaf))
 	}
 	return s, nil
+}
+
+// hostsOf are the hosts that a member's certificate is for.
+func hostsOf(c *x509.Certificate) []string {
+	hosts := slices.DeleteFunc(slices.Clone(c.DNSNames), func(name string) bool { return name == MemberName })
+	for _, ip := range c.IPAddresses {
+		hosts = append(hosts, ip.String())
+	}
+	return hosts
 }
 
 func notAStore(dir string, err error) error {
