@@ -24,7 +24,10 @@ type Options struct {
 	Routes         []string // host:port of members to connect to; the rest is gossip; may name this one
 	MaxPayload     int32    // bytes in a message; default DefaultMaxPayload; the same in all of a mesh
 	Hub            *Hub     // shared with others in this process; nil: none
-	Log            *slog.Logger
+	// Security has the credentials of members, and of who may connect; nil: whoever
+	// reaches the ports may send and hear everything.
+	Security *Security
+	Log      *slog.Logger
 }
 
 // DialOptions are those of a client of the mesh.
@@ -33,6 +36,7 @@ type DialOptions struct {
 	URLs       []string // host:port of members, any of which will do
 	MaxPayload int32    // bytes in a message; default DefaultMaxPayload
 	Hub        *Hub     // shared with others in this process; nil: none
+	Security   *Security
 	Log        *slog.Logger
 }
 
@@ -46,13 +50,18 @@ type Bus struct {
 	joined     bool           // the hub; not changed after Open
 	srv        *server.Server // nil in a client
 	srvOptions *server.Options
-	rejoining  sync.Mutex
-	rejoins    int // under rejoining
+	security   *Security
+	own        *ownIdentity // of a member with security
+	reloading  sync.Mutex   // guards srvOptions and rejoins, and has reloads wait for each other
+	rejoins    int
 	clientAddr string
 	routeAddr  string
 	nc         *nats.Conn
 	ncClosed   chan struct{}      // closed when nc has told that it is closed
-	cancelDial context.CancelFunc // ends attempts to connect
+	dialCtx    context.Context    // of attempts to connect
+	cancelDial context.CancelFunc // ends them
+	trouble    atomic.Pointer[error]
+	asked      asked
 	connected  atomic.Bool
 	slowLog    limiter
 	frameLog   limiter
@@ -79,22 +88,27 @@ type Bus struct {
 // *ListenError. Open does not wait for routes to other members.
 func Open(o Options) (_ *Bus, err error) {
 	b := newBus(o.Name, o.Log, o.MaxPayload)
-	o.Log, o.MaxPayload, b.hub = b.log, int32(b.maxPayload), o.Hub
+	o.Log, o.MaxPayload, b.hub, b.security = b.log, int32(b.maxPayload), o.Hub, o.Security
 	defer func() {
 		if err != nil {
 			b.Close()
 		}
 	}()
-	if b.srv, b.srvOptions, err = startServer(o); err != nil {
+	if err := b.startServer(o); err != nil {
 		return nil, err
 	}
 	clientPort := b.srv.Addr().(*net.TCPAddr).Port
 	b.clientAddr = seenAs(o.Advertise, o.Listen, clientPort)
 	b.routeAddr = seenAs(o.RouteAdvertise, o.RouteListen, b.srv.ClusterAddr().Port)
-	err = b.connect(o.Name, nil, nats.InProcessServer(b.srv))
-	if err != nil {
+	opts := []nats.Option{nats.InProcessServer(b.srv)}
+	if b.own != nil {
+		opts = append(opts, b.own.options()...)
+	}
+	if err = b.connect(o.Name, nil, nil, opts...); err != nil {
 		return nil, fmt.Errorf("connect to own bus member %s: %w", o.Name, err)
 	}
+	b.security.join(b)
+	b.warnOpen(b.srv.Addr().(*net.TCPAddr))
 	b.hub.join(b.clientAddr, 1)
 	b.joined = true
 	return b, nil
@@ -108,7 +122,7 @@ func Dial(o DialOptions) (*Bus, error) {
 		return nil, errors.New("dial bus: no address given")
 	}
 	b := newBus(o.Name, o.Log, o.MaxPayload)
-	b.hub = o.Hub
+	b.hub, b.security = o.Hub, o.Security
 	urls, err := natsURLs(o.URLs)
 	if err != nil {
 		return nil, fmt.Errorf("dial bus: %w", err)
@@ -116,10 +130,11 @@ func Dial(o DialOptions) (*Bus, error) {
 	for _, u := range o.URLs {
 		b.urls[u] = true
 	}
-	if err := b.connect(o.Name, urls, remoteOptions()...); err != nil {
+	if err := b.connect(o.Name, urls, newDialer(b.dialCtx, b.security), remoteOptions()...); err != nil {
 		b.Close()
 		return nil, fmt.Errorf("dial bus at %v: %w", o.URLs, err)
 	}
+	b.security.join(b)
 	return b, nil
 }
 
@@ -130,32 +145,38 @@ func newBus(name string, log *slog.Logger, maxPayload int32) *Bus {
 	if maxPayload <= 0 {
 		maxPayload = DefaultMaxPayload
 	}
-	return &Bus{
+	b := &Bus{
 		name:       name,
 		log:        log,
 		maxPayload: int(maxPayload),
 		ncClosed:   make(chan struct{}),
-		cancelDial: func() {},
 		urls:       make(map[string]bool),
 		subs:       make(map[*Sub]struct{}),
 		callers:    make(map[*Caller]struct{}),
 		stops:      make(map[*service]struct{}),
 	}
+	b.dialCtx, b.cancelDial = context.WithCancel(context.Background())
+	return b
 }
 
-// connect makes the bus's own connection.
-func (b *Bus) connect(name string, urls []string, more ...nats.Option) error {
-	ctx, cancel := context.WithCancel(context.Background())
-	b.cancelDial = cancel
-	opts := append(clientOptions(ctx, name, b.setConnected),
+// connect makes the bus's own connection; d is nil for one within the process.
+func (b *Bus) connect(name string, urls []string, d *dialer, more ...nats.Option) error {
+	opts := append(clientOptions(name, b.setConnected),
 		nats.ErrorHandler(b.asyncError),
+		nats.ReconnectErrHandler(b.notConnected),
 		nats.ClosedHandler(func(*nats.Conn) { close(b.ncClosed) }))
+	if d != nil {
+		opts = append(opts, d.options()...)
+	}
 	opts = append(opts, more...)
 	nc, err := dialNATS(urls, opts)
 	if err != nil {
 		return err
 	}
 	b.nc = nc
+	if d != nil {
+		d.nc.Store(nc)
+	}
 	// The connection may have been lost again already; then it has said so.
 	b.mu.Lock()
 	if !b.heard {
@@ -188,9 +209,25 @@ func (b *Bus) asyncError(_ *nats.Conn, s *nats.Subscription, err error) {
 		b.overflow(s.Subject)
 		return
 	}
+	if errors.Is(err, nats.ErrPermissionViolation) {
+		b.asked.forbid(err)
+	}
+	b.notConnected(nil, err)
 	if b.slowLog.allow(logPeriod) {
 		b.log.Warn("bus: connection trouble", "err", err)
 	}
+}
+
+// notConnected keeps why there is no connection.
+func (b *Bus) notConnected(_ *nats.Conn, err error) { b.trouble.Store(&err) }
+
+// Trouble is what last went wrong with the connection, or with an attempt to make
+// one; nil: nothing yet.
+func (b *Bus) Trouble() error {
+	if err := b.trouble.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // overflow notes that a subscription's queue was full.

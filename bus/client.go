@@ -1,7 +1,6 @@
 package bus
 
 import (
-	"context"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -25,12 +24,10 @@ const (
 )
 
 // clientOptions are those of every connection. onState is called from one
-// goroutine whenever the connection comes or goes. Cancelling ctx ends an
-// attempt to connect.
-func clientOptions(ctx context.Context, name string, onState func(up bool)) []nats.Option {
+// goroutine whenever the connection comes or goes.
+func clientOptions(name string, onState func(up bool)) []nats.Option {
 	return []nats.Option{
 		nats.Name(name),
-		nats.SetCustomDialer(&dialer{ctx}),
 		nats.Timeout(dialTimeout),
 		nats.ReconnectBufSize(-1), // a message that waits for a connection is late already
 		nats.MaxReconnects(-1),
@@ -48,6 +45,7 @@ func clientOptions(ctx context.Context, name string, onState func(up bool)) []na
 func remoteOptions() []nats.Option {
 	return []nats.Option{
 		nats.RetryOnFailedConnect(true),
+		nats.IgnoreAuthErrorAbort(), // an identity that is not known yet may become so
 		nats.FlusherTimeout(flushTimeout),
 		nats.PingInterval(dialPingInterval),
 		nats.MaxPingsOutstanding(maxPingsOut),
@@ -91,14 +89,4 @@ func reconnectDelay(n int) time.Duration {
 		d = min(d, reconnectFirst<<n)
 	}
 	return d/2 + rand.N(d/2) // #nosec G404 -- nothing secret is drawn
-}
-
-// dialer dials until its context ends. nats.go holds the connection's lock
-// while it dials, so that Close would wait for the dial.
-type dialer struct{ ctx context.Context }
-
-// Dial implements nats.CustomDialer.
-func (d *dialer) Dial(network, addr string) (net.Conn, error) {
-	nd := net.Dialer{Timeout: dialTimeout}
-	return nd.DialContext(d.ctx, network, addr)
 }

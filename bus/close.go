@@ -20,6 +20,7 @@ func (b *Bus) Close() error {
 		<-closed
 		return nil
 	}
+	b.security.leave(b)
 	b.closing = true
 	b.closed = make(chan struct{})
 	callers, stops := b.callers, b.stops

@@ -33,6 +33,14 @@
 // the reply subject. A frame of another wire version or another cluster ID, or one
 // that does not parse to its last byte, is refused as a whole and counted.
 //
+// # Who may come
+//
+// Without a [Security] whoever reaches a port sends and hears what he likes. With one,
+// all connections that leave a process are TLS with a certificate at both ends, routes
+// by an authority of their own; clients show an identity besides, and the member that
+// they are connected to allows what the identity's [Rights] say. Security.Replace
+// changes all of it while the process runs.
+//
 // # What is promised
 //
 // At most once, and nothing more: a message may be lost although Publish

@@ -24,6 +24,8 @@ var (
 	// ErrDisconnected says that the connection broke, or is not up. A call that
 	// had been sent may or may not be carried out.
 	ErrDisconnected = errors.New("bus: disconnected")
+	// ErrForbidden says that the credentials do not allow to send on a subject.
+	ErrForbidden = errors.New("bus: the credentials do not allow that")
 	// ErrTooLarge says that a message is larger than the mesh carries; it was
 	// not sent.
 	ErrTooLarge = errors.New("bus: message too large")

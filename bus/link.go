@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
 
@@ -48,17 +49,21 @@ func (l *link) connect(ctx context.Context) {
 		l.c.b.log.Warn("bus: no direct connection", "err", err)
 		return
 	}
-	opts := append(clientOptions(ctx, l.c.b.name, l.onState),
+	d := newDialer(ctx, l.c.b.security)
+	opts := append(clientOptions(l.c.b.name, l.onState),
 		// The connection is to this member or to none.
 		nats.IgnoreDiscoveredServers(),
 		nats.ErrorHandler(l.c.b.asyncError),
+		nats.ReconnectErrHandler(l.c.b.notConnected),
 		nats.ClosedHandler(func(*nats.Conn) { close(l.ncClosed) }))
+	opts = append(opts, d.options()...)
 	opts = append(opts, remoteOptions()...)
 	nc, err := dialNATS(urls, opts)
 	if err != nil {
 		l.c.b.log.Warn("bus: no direct connection", "addr", l.addr, "err", err)
 		return
 	}
+	d.nc.Store(nc)
 	handler := l.c.b.frameHandler(l.c.o.ClusterID, l.c.receiver())
 	sub, err := nc.Subscribe(l.reply, handler)
 	if err == nil {
@@ -120,6 +125,19 @@ func (l *link) publish(subject string, data []byte) error {
 		}
 	}
 	return wrapNATS("publish", subject, err)
+}
+
+// reconnect makes a direct connection anew; calls that it carried are lost.
+func (l *link) reconnect() {
+	l.mu.Lock()
+	nc := l.nc
+	l.mu.Unlock()
+	if nc == nil {
+		return // it is being made
+	}
+	if err := nc.ForceReconnect(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+		l.c.b.log.Warn("bus: direct connection", "addr", l.addr, "err", err)
+	}
 }
 
 // close ends a direct connection and waits for it.

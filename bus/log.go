@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,7 +23,8 @@ func (l *limiter) allow(period time.Duration) bool {
 
 // serverLog hands the embedded server's warnings and errors to slog. NATS
 // repeats some of them every second (a route that refuses, say), so each kind
-// is let through once a minute; a kind is its format string.
+// is let through once a minute; a kind is its format string, without the connection
+// that NATS puts before it.
 type serverLog struct {
 	log *slog.Logger
 
@@ -67,11 +69,12 @@ func (l *serverLog) fatal() string {
 }
 
 func (l *serverLog) emit(level slog.Level, format string, v []any) {
+	kind := format[strings.LastIndex(format, " - ")+1:]
 	l.mu.Lock()
-	k := l.kinds[format]
+	k := l.kinds[kind]
 	if k == nil && len(l.kinds) < serverLogKinds {
 		k = new(limiter)
-		l.kinds[format] = k
+		l.kinds[kind] = k
 	}
 	l.mu.Unlock()
 	if k != nil && k.allow(serverLogPeriod) {

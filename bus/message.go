@@ -20,7 +20,7 @@ const (
 // Msg is a received message.
 type Msg struct {
 	Subject string
-	Reply   string // where an answer is expected; empty if none is
+	Reply   string // the inbox where an answer is expected; empty if none is
 	Data    []byte
 }
 
@@ -82,7 +82,7 @@ func (b *Bus) downError() error {
 // some milliseconds later.
 func (b *Bus) Subscribe(subject string, h func(*Msg)) (*Sub, error) {
 	return b.subscribe(subject, nil, func(m *nats.Msg) {
-		h(&Msg{Subject: m.Subject, Reply: m.Reply, Data: m.Data})
+		h(&Msg{Subject: m.Subject, Reply: inboxOnly(m.Reply), Data: m.Data})
 	})
 }
 
@@ -111,7 +111,7 @@ func (b *Bus) subscribe(subject string, local *handOver, h nats.MsgHandler) (*Su
 }
 
 // Request sends data to whoever serves the subject and waits for the answer.
-// It fails with ErrNoResponders, ErrTimeout (ctx's deadline passed),
+// It fails with ErrNoResponders, ErrForbidden, ErrTimeout (ctx's deadline passed),
 // ErrDisconnected, or a *ServiceError if a service answered with one; in the
 // last case the message is returned as well. A ctx without a deadline waits
 // for five seconds.
@@ -124,9 +124,14 @@ func (b *Bus) Request(ctx context.Context, subject string, data []byte) (*Msg, e
 		ctx, cancel = context.WithTimeout(ctx, 5*time.Second)
 		defer cancel()
 	}
+	ctx, done := b.asked.expect(ctx, subject)
+	defer done()
 	m, err := b.nc.RequestWithContext(ctx, subject, data)
-	if errors.Is(err, context.DeadlineExceeded) {
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
 		err = nats.ErrTimeout
+	case errors.Is(err, context.Canceled) && errors.Is(context.Cause(ctx), ErrForbidden):
+		err = ErrForbidden
 	}
 	if err != nil {
 		return nil, wrapNATS("request", subject, err)

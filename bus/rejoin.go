@@ -19,8 +19,8 @@ func (b *Bus) Rejoin() error {
 	if b.srv == nil {
 		return errors.New("a client has no routes")
 	}
-	b.rejoining.Lock()
-	defer b.rejoining.Unlock()
+	b.reloading.Lock()
+	defer b.reloading.Unlock()
 	routes := b.srvOptions.Routes
 	if len(routes) == 0 {
 		return errors.New("no route was given")
@@ -40,6 +40,20 @@ func (b *Bus) reroute(routes []*url.URL) error {
 	o.Routes = routes
 	if err := b.srv.ReloadOptions(o); err != nil {
 		return fmt.Errorf("change the routes of bus member %s: %w", b.name, err)
+	}
+	return nil
+}
+
+// reload has the embedded server take over what change does to its options, or
+// leaves both as they were.
+func (b *Bus) reload(change func()) error {
+	b.reloading.Lock()
+	defer b.reloading.Unlock()
+	was := b.srvOptions.Clone()
+	change()
+	if err := b.srv.ReloadOptions(b.srvOptions.Clone()); err != nil {
+		b.srvOptions = was
+		return fmt.Errorf("change the options of bus member %s: %w", b.name, err)
 	}
 	return nil
 }

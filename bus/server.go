@@ -35,22 +35,31 @@ const (
 const DefaultMaxPayload = 1<<20 + 64<<10
 
 // startServer starts the embedded server and returns when its ports are open.
-// The options are those that it was given, for Rejoin.
-func startServer(o Options) (_ *server.Server, given *server.Options, err error) {
+func (b *Bus) startServer(o Options) (err error) {
 	so, err := serverOptions(o)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
-	given = so.Clone()
+	if o.Security != nil {
+		h := o.Security.now.Load()
+		if h.Member == nil {
+			return fmt.Errorf("start bus member %s: these are credentials of a client", o.Name)
+		}
+		if b.own, err = newOwnIdentity(); err != nil {
+			return err
+		}
+		b.secure(so, h)
+	}
+	b.srvOptions = so.Clone() // for reload
 	if err := probe("client", o.Listen); err != nil {
-		return nil, nil, err
+		return err
 	}
 	if err := probe("route", o.RouteListen); err != nil {
-		return nil, nil, err
+		return err
 	}
 	srv, err := server.NewServer(so)
 	if err != nil {
-		return nil, nil, fmt.Errorf("start bus member %s: %w", o.Name, err)
+		return fmt.Errorf("start bus member %s: %w", o.Name, err)
 	}
 	defer func() {
 		if err != nil {
@@ -65,9 +74,17 @@ func startServer(o Options) (_ *server.Server, given *server.Options, err error)
 		// It may hold one of the two ports, which must not look taken then.
 		srv.Shutdown()
 		srv.WaitForShutdown()
-		return nil, nil, startError(o, logger)
+		return startError(o, logger)
 	}
-	return srv, given, nil
+	b.srv = srv
+	return nil
+}
+
+// warnOpen says that anybody may come, if somebody from elsewhere can.
+func (b *Bus) warnOpen(addr *net.TCPAddr) {
+	if b.security == nil && !addr.IP.IsLoopback() {
+		b.log.Warn("the bus is open: without credentials whoever reaches this port may read, change and command everything", "addr", addr)
+	}
 }
 
 // startError tells why the server did not open its ports. They were free a

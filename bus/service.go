@@ -82,6 +82,9 @@ func (s *service) stop() error {
 // endpoint adapts a handler.
 func (b *Bus) endpoint(e Endpoint) micro.Handler {
 	return micro.HandlerFunc(func(r micro.Request) {
+		if inboxOnly(r.Reply()) == "" {
+			return
+		}
 		answer, err := e.Handler(r.Data(), r.Subject())
 		if err != nil {
 			code := "500"

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -53,6 +54,9 @@ primary, managers without a leader), 3 UNKNOWN (nobody answers).`,
 				}
 				return err
 			})
+			if err == nil {
+				err = g.judgeOwn(&c)
+			}
 			if err != nil {
 				c = unjudged(err)
 			}
@@ -71,6 +75,19 @@ primary, managers without a leader), 3 UNKNOWN (nobody answers).`,
 			return err
 		},
 	}
+}
+
+// judgeOwn says when kumoctl's own certificate is soon over.
+func (g *global) judgeOwn(c *checked) error {
+	s, err := g.security()
+	if s == nil || err != nil {
+		return err
+	}
+	if left := time.Until(s.Until()); left < subjects.ExpiresSoon {
+		c.Code = max(c.Code, checkWarning)
+		c.Text += fmt.Sprintf("; the certificate of these credentials expires in %d days: kumoctl auth rotate", int(left.Hours()/24))
+	}
+	return nil
 }
 
 // unjudged is what is said without a status: that the managers have no leader, or

@@ -60,7 +60,7 @@ func TestConfigShowRefuses(t *testing.T) {
 		"config":                                  "config show ROLE",
 		"config show":                             "manager, server, gateway",
 		"config show nonsense":                    "manager, server, gateway",
-		"config show manager":                     "-l",
+		"config show server -l a":                 "-m",
 		"config show manager -l a --nonsense":     "--nonsense",
 		"config show manager -l a b":              `"b" is no option`,
 		"config show gateway --config /none.toml": "/none.toml",

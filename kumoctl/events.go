@@ -78,7 +78,7 @@ const followWaiting = 1024
 // followEvents prints what was told, and then what is told, until the context ends.
 func (g *global) followEvents(cmd *cobra.Command, from time.Time, wanted func(subjects.Event) bool) (err error) {
 	ctx := cmd.Context()
-	c, err := admin.Dial(admin.Options{Cluster: g.cluster, Managers: g.managers})
+	c, err := g.dial()
 	if err != nil {
 		return err
 	}

@@ -46,7 +46,7 @@ func askGateways[T any](ctx context.Context, c *admin.Client, name, verb string,
 	var errs []error
 	for _, n := range list {
 		a := fromGateway[T]{Gateway: n.Name}
-		if err := c.Node(ctx, n.Name, verb, req, &a.Answer); err != nil {
+		if err := c.Gateway(ctx, n.Name, verb, req, &a.Answer); err != nil {
 			errs = append(errs, fmt.Errorf("gateway %s: %w", n.Name, err))
 			continue
 		}

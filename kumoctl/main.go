@@ -30,8 +30,11 @@ func main() {
 type global struct {
 	managers []string
 	cluster  string
-	output   string // table, json or ndjson
-	timeout  time.Duration
+	// clusterGiven: it was named, and is not that of the credentials.
+	clusterGiven bool
+	credentials  string // folder; "" for none
+	output       string // table, json or ndjson
+	timeout      time.Duration
 }
 
 func newRoot() *cobra.Command {
@@ -44,19 +47,23 @@ func newRoot() *cobra.Command {
 HOST is a manager, or several with commas, by default localhost:19700.
 Data goes to standard output, talk to standard error. Exit codes: 0 done,
 1 failed, 2 wrong usage, 3 unreachable, 4 timed out.`,
-		Version:           cli.Version(),
-		PersistentPreRunE: func(*cobra.Command, []string) error { return g.check() },
+		Version: cli.Version(),
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			g.clusterGiven = cmd.Flags().Changed("cluster")
+			return g.check()
+		},
 	}
 	root.SetVersionTemplate("kumofs {{.Version}}\n")
 	pf := root.PersistentFlags()
 	pf.VarP(cli.Addrs{To: &g.managers, Port: cli.ManagerPort}, "manager", "m", "managers of the cluster (environment: KUMO_MANAGERS; default localhost)")
 	pf.StringVar(&g.cluster, "cluster", g.cluster, "name of the cluster")
+	pf.StringVar(&g.credentials, "credentials", "", "folder of what to show to a cluster that has credentials, see kumoctl auth (environment: KUMO_CREDENTIALS)")
 	pf.StringVarP(&g.output, "output", "o", g.output, "table; json or ndjson (a line for each) for programs")
 	cli.SecondsVarP(pf, &g.timeout, "timeout", "", "how long to wait for an answer")
 	root.AddCommand(settingsCommands(g)...)
 	root.AddCommand(
 		newUp(g), newStatus(g), newAttach(g, false), newAttach(g, true), newDetach(g, false), newDetach(g, true),
-		newDrain(g), newReplace(g), newManager(g), newRecover(g), newStat(g), newSlowLog(g), newHotKeys(g), newHash(g), newAssign(g), newDump(g), newBench(g), newConfig(g), newVersion(g),
+		newDrain(g), newReplace(g), newManager(g), newAuth(g), newRecover(g), newStat(g), newSlowLog(g), newHotKeys(g), newHash(g), newAssign(g), newDump(g), newBench(g), newConfig(g), newVersion(g),
 		newTop(g), newEvents(g), newCheck(g), newLog(g), newNATSContext(g), newMan(),
 		newBackup(g), newBackupVerify(g), newMerge(g), newRestore(g),
 		newExport(g), newImport(g), newKeys(g), newSize(g), newRepair(g),
@@ -73,6 +80,9 @@ func (g *global) check() error {
 	}
 	if err := subjects.Cluster(g.cluster).Check(); err != nil {
 		return &cli.UsageError{Err: err}
+	}
+	if g.credentials == "" {
+		g.credentials = os.Getenv("KUMO_CREDENTIALS")
 	}
 	if len(g.managers) == 0 {
 		to := cli.Addrs{To: &g.managers, Port: cli.ManagerPort}

@@ -13,12 +13,20 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/etolabo/kumofs/kumoctl/cli"
+	"github.com/etolabo/kumofs/kumoctl/credentials"
 )
 
 // natsContext is a context of the nats command, as far as it is ours.
 type natsContext struct {
 	Description string `json:"description"`
 	URL         string `json:"url"`
+	// With credentials only.
+	NKey     string `json:"nkey,omitempty"`
+	Cert     string `json:"cert,omitempty"`
+	Key      string `json:"key,omitempty"`
+	CA       string `json:"ca,omitempty"`
+	Inbox    string `json:"inbox_prefix,omitempty"`
+	TLSFirst bool   `json:"tls_first,omitempty"`
 }
 
 func newNATSContext(g *global) *cobra.Command {
@@ -29,10 +37,17 @@ func newNATSContext(g *global) *cobra.Command {
 		Long: `Print, or save, a context with which the nats command finds the cluster.
 
 NAME is kumo-CLUSTER by default. It is saved where the nats command looks:
-$XDG_CONFIG_HOME/nats/context/NAME.json, by default below ~/.config.`,
+$XDG_CONFIG_HOME/nats/context/NAME.json, by default below ~/.config. With
+--credentials it names the files of that folder; the hosts must then be among those
+of kumoctl auth init --hosts.`,
 		Example: `  kumoctl mgr1 nats-context --save && nats --context kumo-kumo sub 'kumo.>'
-  kumoctl -m mgr1,mgr2 nats-context > context.json`,
+  kumoctl -m mgr1,mgr2 nats-context > context.json
+  kumoctl mgr1 --credentials /etc/kumofs/observer nats-context --save`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			f, err := g.folder()
+			if err != nil {
+				return err
+			}
 			name := "kumo-" + g.cluster
 			if len(args) == 1 {
 				name = args[0]
@@ -41,6 +56,9 @@ $XDG_CONFIG_HOME/nats/context/NAME.json, by default below ~/.config.`,
 				return cli.Usagef("%q cannot be a context's name", name)
 			}
 			nc := natsContext{Description: "kumofs cluster " + g.cluster, URL: "nats://" + strings.Join(g.managers, ",nats://")}
+			if f != nil {
+				nc.show(f)
+			}
 			if !save {
 				return g.print(cmd, nc, func(w io.Writer) error { return writeContext(w, nc) })
 			}
@@ -57,6 +75,13 @@ $XDG_CONFIG_HOME/nats/context/NAME.json, by default below ~/.config.`,
 	cmd.Flags().BoolVar(&save, "save", false, "write it where the nats command looks")
 	cmd.Flags().BoolVar(&replace, "replace", false, "with --save: write over one of this name")
 	return cmd
+}
+
+// show has the nats command show what kumoctl would.
+func (nc *natsContext) show(f *credentials.Folder) {
+	files := f.Files()
+	nc.NKey, nc.Cert, nc.Key, nc.CA = files.Seed, files.Certificate, files.Key, files.Authorities
+	nc.Inbox, nc.TLSFirst = f.Credentials().Inbox, true
 }
 
 func writeContext(w io.Writer, nc natsContext) error {

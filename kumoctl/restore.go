@@ -82,7 +82,11 @@ func (g *global) load(cmd *cobra.Command, what string, total, rate int64, each f
 	var done loadDone
 	err := func() (err error) {
 		defer m.end()
-		w, err := load.Open(load.Options{Cluster: g.cluster, Managers: g.managers, Rate: rate, Patience: loadPatience}, func(n int64) {
+		security, err := g.security()
+		if err != nil {
+			return err
+		}
+		w, err := load.Open(load.Options{Cluster: g.cluster, Managers: g.managers, Security: security, Rate: rate, Patience: loadPatience}, func(n int64) {
 			m.records.Add(1)
 			m.bytes.Add(n)
 		})

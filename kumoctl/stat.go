@@ -88,7 +88,11 @@ func stats(ctx context.Context, c *admin.Client, node string) ([]nodeStats, erro
 			continue
 		}
 		ns := nodeStats{Node: n.Name, Addr: n.Addr}
-		if err := c.Node(ctx, n.Name, subjects.NodeStat, nil, &ns.Stats); err != nil {
+		ask := c.Node
+		if n.Role == subjects.RoleGateway {
+			ask = c.Gateway
+		}
+		if err := ask(ctx, n.Name, subjects.NodeStat, nil, &ns.Stats); err != nil {
 			ns.Error = err.Error()
 		}
 		list = append(list, ns)

@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"github.com/etolabo/kumofs/kumoctl/admin"
 	"github.com/etolabo/kumofs/kumoctl/cli"
 	"github.com/etolabo/kumofs/subjects"
 )
@@ -63,7 +62,7 @@ ahead of the leader's, LAG how many entries of its log its database lacks.
 
 // topOnce prints one picture, with rates over the time between two looks.
 func (g *global) topOnce(cmd *cobra.Command, m *topModel, every time.Duration, width int) error {
-	c, err := admin.Dial(admin.Options{Cluster: g.cluster, Managers: g.managers})
+	c, err := g.dial()
 	if err != nil {
 		return err
 	}
@@ -96,7 +95,7 @@ func (g *global) top(cmd *cobra.Command, m *topModel, every time.Duration) error
 	if !isFile || !term.IsTerminal(int(out.Fd())) {
 		return cli.Usagef("top wants a terminal; --once prints one picture")
 	}
-	c, err := admin.Dial(admin.Options{Cluster: g.cluster, Managers: g.managers})
+	c, err := g.dial()
 	if err != nil {
 		return err
 	}

@@ -33,12 +33,18 @@ func newUp(g *global) *cobra.Command {
 		Short: "Start a whole cluster on this machine: a manager, three servers and a gateway",
 		Long: `Start a whole cluster on this machine: a manager, three servers and a gateway.
 
-All data is kept in one folder; a second start finds it again. Ctrl-C stops.`,
+All data is kept in one folder; a second start finds it again. Ctrl-C stops.
+With --credentials each daemon takes its role's sub-folder of what kumoctl auth
+init made.`,
 		Example: `  kumoctl up
   kumoctl up --servers 5 --processes
-  kumoctl up --dir /tmp/try --host 127.0.0.2 --port 0`,
+  kumoctl up --dir /tmp/try --host 127.0.0.2 --port 0
+  kumoctl up --credentials ./credentials`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			o.Cluster = g.cluster
+			if _, err := g.folder(); err != nil { // which may name the cluster
+				return err
+			}
+			o.Cluster, o.Credentials = g.cluster, g.credentials
 			if processes {
 				self, err := os.Executable()
 				if err != nil {
@@ -170,12 +176,14 @@ func announce(w io.Writer, c *local.Cluster, o local.Options, took time.Duration
 	if strings.Contains(self, "go-build") {
 		self = "go run ./kumoctl"
 	}
+	if o.Credentials != "" {
+		self += " --credentials " + o.Credentials
+	}
 	fmt.Fprintf(w, `
 Try:
   printf 'set k 0 0 5\r\nhello\r\nget k\r\nquit\r\n' | nc %s %s
   %s %s status
-  nats -s %s sub 'kumo.>'
-`, host, port, self, manager, manager)
+%s`, host, port, self, manager, watchCommand(o, self, manager))
 	if o.Program != nil {
 		for _, n := range l.Of(subjects.RoleServer) {
 			fmt.Fprintf(w, "  kill -9 %d\n", c.PID(n.Name))
@@ -183,6 +191,14 @@ Try:
 		}
 	}
 	fmt.Fprintln(w)
+}
+
+// watchCommand is how to listen to what happens.
+func watchCommand(o local.Options, self, manager string) string {
+	if o.Credentials != "" {
+		return fmt.Sprintf("  %s %s events -f\n", self, manager)
+	}
+	return fmt.Sprintf("  nats -s %s sub 'kumo.>'\n", manager)
 }
 
 // waitUp waits for Ctrl-C. A daemon that ends by itself ends a cluster that is

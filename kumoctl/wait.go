@@ -63,7 +63,7 @@ func (g *global) wait(ctx context.Context, talk io.Writer, o waiting) error {
 		ctx, cancel = context.WithTimeout(ctx, o.limit)
 		defer cancel()
 	}
-	c, err := admin.Dial(admin.Options{Cluster: g.cluster, Managers: g.managers})
+	c, err := g.dial()
 	if err != nil {
 		return err
 	}

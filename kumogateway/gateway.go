@@ -86,7 +86,7 @@ func Open(o Options) (_ *Gateway, err error) {
 	if g.bus = o.Bus; g.bus == nil {
 		g.ownBus = true
 		g.bus, err = bus.Dial(bus.DialOptions{
-			Name: "gateway-" + g.boot.String(), URLs: o.Managers, Hub: o.Hub, Log: o.Log,
+			Name: "gateway-" + g.boot.String(), URLs: o.Managers, Hub: o.Hub, Security: o.Security, Log: o.Log,
 			MaxPayload: int32(max(bus.DefaultMaxPayload, o.MaxItemSize+payloadRoom)),
 		})
 		if err != nil {
@@ -136,7 +136,7 @@ func (g *Gateway) answerOperators() error {
 		subjects.NodeStat: g.answerStat, subjects.NodeSlowLog: g.answerSlowLog,
 		subjects.NodeHotKeys: func(m *bus.Msg) { g.reply(m, g.hot.read(time.Now()), nil) },
 	} {
-		s, err := g.bus.Subscribe(g.o.Cluster.NodeAdmin(g.Node(), verb), answer)
+		s, err := g.bus.Subscribe(g.o.Cluster.GatewayAdmin(g.Node(), verb), answer)
 		if err != nil {
 			return err
 		}

@@ -326,7 +326,7 @@ func TestTellsTheCluster(t *testing.T) {
 	noLeaks(t)
 	nodes, servers := startNodes(t, 1)
 	beats := make(chan subjects.Heartbeat, 100)
-	_, err := nodes[0].bus.Subscribe(testCluster.Heartbeat("*"), func(m *bus.Msg) {
+	_, err := nodes[0].bus.Subscribe(testCluster.GatewayHeartbeat("*"), func(m *bus.Msg) {
 		var h subjects.Heartbeat
 		if err := json.Unmarshal(m.Data, &h); err != nil {
 			t.Errorf("heartbeat: %v", err)
@@ -358,7 +358,7 @@ func TestTellsTheCluster(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	m, err := nodes[0].bus.Request(ctx, testCluster.NodeAdmin(g.Node(), subjects.NodeStat), nil)
+	m, err := nodes[0].bus.Request(ctx, testCluster.GatewayAdmin(g.Node(), subjects.NodeStat), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -70,7 +70,7 @@ func (h *heart) run() {
 		}
 		h.at.Store(time.Now().UnixNano())
 		// Nobody hears it while the bus is down, and the bus says so itself.
-		_ = h.g.bus.Publish(h.g.o.Cluster.Heartbeat(node), data)
+		_ = h.g.bus.Publish(h.g.o.Cluster.GatewayHeartbeat(node), data)
 	}
 }
 
@@ -128,7 +128,7 @@ func (g *Gateway) heartbeat(node string, stopping bool, load subjects.Load) subj
 		Node: node, ID: ring.NodeID(g.boot), Boot: g.boot, Role: subjects.RoleGateway,
 		Version: g.o.Version, PID: os.Getpid(), Listen: g.Addrs(), HTTP: g.o.HTTP, Revision: revision,
 		Stopping: stopping, Time: time.Now().UnixMilli(), Uptime: int64(time.Since(g.started).Seconds()),
-		Load: load,
+		Load: load, Expires: g.o.Security.Expires(),
 	}
 }
 

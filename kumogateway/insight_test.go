@@ -29,7 +29,7 @@ func asked[T any](t testing.TB, b *bus.Bus, g *kumogateway.Gateway, verb string,
 	eventually(t, "the gateway answers", func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
-		m, err = b.Request(ctx, testCluster.NodeAdmin(g.Node(), verb), body)
+		m, err = b.Request(ctx, testCluster.GatewayAdmin(g.Node(), verb), body)
 		return !errors.Is(err, bus.ErrNoResponders)
 	})
 	if err != nil {

@@ -25,7 +25,7 @@ type Loader struct {
 }
 
 // OpenLoader connects to a cluster. It does not wait for it. Of the options it
-// looks at Cluster, Managers, MaxItemSize, OpTimeout and Log.
+// looks at Cluster, Managers, Security, MaxItemSize, OpTimeout and Log.
 func OpenLoader(o Options) (_ *Loader, err error) {
 	o.Listen, o.Bus, o.KeyPrefix = []string{"none"}, nil, ""
 	if err := o.check(); err != nil {
@@ -34,7 +34,7 @@ func OpenLoader(o Options) (_ *Loader, err error) {
 	l := &Loader{o: o, ops: make(map[*op]func(error))}
 	boot := newBootID()
 	l.bus, err = bus.Dial(bus.DialOptions{
-		Name: "loader-" + boot.String(), URLs: o.Managers, Log: o.Log,
+		Name: "loader-" + boot.String(), URLs: o.Managers, Security: o.Security, Log: o.Log,
 		MaxPayload: int32(max(bus.DefaultMaxPayload, o.MaxItemSize+payloadRoom)),
 	})
 	if err != nil {

@@ -14,11 +14,12 @@ import (
 // Options say what a gateway is. Start from Defaults.
 type Options struct {
 	Cluster  subjects.Cluster
-	Managers []string // host:port of managers or servers, any of which will do
-	Listen   []string // host:port for memcached clients, port 0 takes a free one, with notls: before it one without TLS; or unix:PATH
-	Bus      *bus.Bus // a connection to use instead of making one; stays open
-	Hub      *bus.Hub // shared with servers in this process; nil: none
-	HTTP     string   // where an HTTP port is seen that somebody else serves, for heartbeats; "": none
+	Managers []string      // host:port of managers or servers, any of which will do
+	Listen   []string      // host:port for memcached clients, port 0 takes a free one, with notls: before it one without TLS; or unix:PATH
+	Bus      *bus.Bus      // a connection to use instead of making one; stays open
+	Hub      *bus.Hub      // shared with servers in this process; nil: none
+	Security *bus.Security // credentials; nil: none
+	HTTP     string        // where an HTTP port is seen that somebody else serves, for heartbeats; "": none
 
 	SocketMode     fs.FileMode // of Unix sockets
 	TLS            TLS         // for clients that come by TCP, but for addresses of Listen that begin with notls:

@@ -93,7 +93,7 @@ func (m *Manager) openBus() (err error) {
 		Name: m.name, Mesh: string(m.o.Cluster), Routes: routes,
 		Listen: net.JoinHostPort(m.o.Bind, port), Advertise: m.o.Listen,
 		RouteListen: net.JoinHostPort(m.o.Bind, route), RouteAdvertise: net.JoinHostPort(host, route),
-		MaxPayload: m.o.MaxPayload, Log: m.log,
+		MaxPayload: m.o.MaxPayload, Security: m.o.Security, Log: m.log,
 	})
 	return err
 }
@@ -242,6 +242,7 @@ func (m *Manager) heartbeat() {
 		Version: m.o.Version, PID: os.Getpid(), Addr: m.o.Listen, HTTP: m.o.HTTP,
 		Leader: m.seat.leads.Load(), Stopping: m.stopping.Load(), Joining: m.joining(),
 		Time: time.Now().UnixMilli(), Uptime: int64(time.Since(m.start).Seconds()),
+		Expires: m.o.Security.Expires(),
 	}
 	if t != nil {
 		h.ClusterID, h.Revision = t.ClusterID, t.Revision

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/etolabo/kumofs/bus"
 	"github.com/etolabo/kumofs/subjects"
 	"github.com/etolabo/kumofs/subjects/ring"
 )
@@ -63,6 +64,8 @@ type Options struct {
 	// HTTP is where the manager's HTTP port is seen, which somebody else serves;
 	// empty: there is none.
 	HTTP string
+	// Security has the credentials; nil: whoever reaches the ports may do everything.
+	Security *bus.Security
 	// MaxPayload is the largest message of the mesh in bytes; 0 is the bus's default.
 	MaxPayload int32
 	Version    string

@@ -56,7 +56,7 @@ func (c *core) status(leader string, voters []string, now time.Time) subjects.Cl
 	slices.SortFunc(st.Nodes, func(a, b subjects.NodeStatus) int {
 		return cmp.Or(cmp.Compare(order[a.Role], order[b.Role]), cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
 	})
-	st.Alarms = alarms(&st)
+	st.Alarms = append(alarms(&st), expiring(&st, now)...)
 	st.Health = health(&st)
 	return st
 }
@@ -157,7 +157,7 @@ func heardOf(s *subjects.NodeStatus, m *members.Member, now int64, wall time.Tim
 	s.Seen = (now - m.Heard) / 1e6
 	s.Time, s.Clock = hb.Time, hb.Time-(wall.UnixMilli()-s.Seen)
 	s.Version, s.PID, s.HTTP, s.Listen, s.Uptime = hb.Version, hb.PID, hb.HTTP, hb.Listen, hb.Uptime
-	s.Load, s.Revision, s.Cluster, s.Disk = hb.Load, hb.Revision, hb.ClusterID, hb.Disk
+	s.Load, s.Revision, s.Cluster, s.Disk, s.Expires = hb.Load, hb.Revision, hb.ClusterID, hb.Disk, hb.Expires
 }
 
 func other(m *members.Member, leader string, now int64, wall time.Time) subjects.NodeStatus {
@@ -216,6 +216,23 @@ func alarms(st *subjects.ClusterStatus) (out []string) {
 	add(st.Partitions.Lone, "partition has a single copy", "partitions have a single copy")
 	add(st.Partitions.Degraded, "partition lacks copies", "partitions lack copies")
 	add(st.Partitions.Loss, "partition was forced: acknowledged writes may be lost", "partitions were forced: acknowledged writes may be lost")
+	return out
+}
+
+// expiring names the nodes whose certificates are soon over.
+func expiring(st *subjects.ClusterStatus, now time.Time) (out []string) {
+	for _, n := range st.Nodes {
+		if n.Expires == 0 || n.State == stateDown {
+			continue
+		}
+		left := time.Unix(n.Expires, 0).Sub(now)
+		switch {
+		case left <= 0:
+			out = append(out, fmt.Sprintf("%s %s: a certificate has expired: kumoctl auth rotate", n.Role, n.Name))
+		case left < subjects.ExpiresSoon:
+			out = append(out, fmt.Sprintf("%s %s: a certificate expires in %d days: kumoctl auth rotate", n.Role, n.Name, int(left.Hours()/24)))
+		}
+	}
 	return out
 }
 

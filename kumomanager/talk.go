@@ -44,6 +44,7 @@ func (s *seat) subscribe() error {
 	}
 	list := []entry{
 		{c.Heartbeat("*"), s.heard},
+		{c.GatewayHeartbeat("*"), s.heard},
 		{c.RingChange(), s.changeAsked},
 		{c.RingLatest(), func(m *bus.Msg) {
 			if s.leads.Load() {
@@ -89,10 +90,17 @@ func (s *seat) heard(m *bus.Msg) {
 		s.log.Debug("heartbeat does not parse", "subject", m.Subject, "err", err)
 		return
 	}
-	if hb.Cluster != string(s.o.cluster) {
+	if hb.Cluster != string(s.o.cluster) || !s.spokeFor(m.Subject, &hb) {
 		return
 	}
 	s.do(func(now time.Time) { s.core.members.Hear(hb, s.core.at(now)) })
+}
+
+// spokeFor tells whether a heartbeat came on its node's own subject. Who may send on
+// gateways' subjects may not speak for servers and managers.
+func (s *seat) spokeFor(subject string, hb *subjects.Heartbeat) bool {
+	c := s.o.cluster
+	return subject == c.Heartbeat(hb.Node) || subject == c.GatewayHeartbeat(hb.Node) && hb.Role == subjects.RoleGateway
 }
 
 // changeAsked takes a primary's request. Only the leader answers; the others

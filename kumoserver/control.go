@@ -63,7 +63,7 @@ func (s *Server) heartbeat() {
 		Version: s.o.Version, PID: os.Getpid(), Addr: s.o.Listen, Proof: s.proofAddr(), HTTP: s.o.HTTP, Zone: s.o.Zone,
 		Stopping: s.stopping.Load(), Unclean: *s.gauges.unclean.Load(),
 		Time: time.Now().UnixMilli(), Uptime: int64(time.Since(s.start).Seconds()), Load: s.load(), Disk: s.disk(),
-		Moving: s.mover.moving(),
+		Moving: s.mover.moving(), Expires: s.o.Security.Expires(),
 	}
 	if t := s.Table(); t != nil {
 		h.Revision = t.Revision

@@ -2,6 +2,7 @@ package kumoserver
 
 import (
 	"bytes"
+	"strings"
 	"time"
 
 	"github.com/etolabo/kumofs/bus"
@@ -42,15 +43,27 @@ func (s *Server) subscribe() error {
 	return nil
 }
 
+// answersTo tells whether a frame's answers may go where it says.
+func (s *Server) answersTo(f *bus.Frame) bool {
+	ok := strings.HasPrefix(f.Reply, s.gateways)
+	if !ok {
+		s.log.Debug("a frame of reads or writes names no gateway's subject for its answers", "subject", f.Subject, "reply", f.Reply)
+	}
+	return ok
+}
+
 // onWrites queues a gateway's frame for the core loop.
 func (s *Server) onWrites(f *bus.Frame) {
+	if !s.answersTo(f) {
+		return
+	}
 	s.slowDown()
 	writes := make([]write, 0, f.Len())
 	bytes := 0
 	for id, body, ok := f.Next(); ok; id, body, ok = f.Next() {
 		writes = append(writes, write{id: id, to: f.Reply})
 		w := &writes[len(writes)-1]
-		if err := w.msg.Decode(body); err != nil || len(w.msg.Key) > subjects.MaxKey || f.Reply == "" {
+		if err := w.msg.Decode(body); err != nil || len(w.msg.Key) > subjects.MaxKey {
 			writes = writes[:len(writes)-1]
 			s.log.Debug("a write does not parse", "subject", f.Subject, "err", err)
 			continue
@@ -169,7 +182,7 @@ func (r *reader) fits(size int) bool {
 }
 
 func (r *reader) onReads(f *bus.Frame) {
-	if f.Reply == "" {
+	if !r.s.answersTo(f) {
 		return
 	}
 	r.begin()

@@ -46,8 +46,10 @@ type Options struct {
 	Cluster subjects.Cluster
 	Zone    string
 	Hub     *bus.Hub // shared with servers and gateways in this process; nil: none
-	HTTP    string   // where an HTTP port is seen that somebody else serves, for heartbeats; "": none
-	MaxItem int      // bytes, the largest value; the bus's limit follows
+	// Security has the credentials; nil: whoever reaches the ports may do everything.
+	Security *bus.Security
+	HTTP     string // where an HTTP port is seen that somebody else serves, for heartbeats; "": none
+	MaxItem  int    // bytes, the largest value; the bus's limit follows
 	// Sync, SyncEvery, Log and memory bounds of the store.
 	Sync          store.SyncMode
 	SyncEvery     time.Duration

@@ -30,11 +30,12 @@ import (
 
 // Server is a running server.
 type Server struct {
-	o     Options
-	log   *slog.Logger
-	name  string // in subjects
-	boot  ring.BootID
-	start time.Time
+	o        Options
+	log      *slog.Logger
+	name     string // in subjects
+	gateways string // begins the subjects on which gateways take answers
+	boot     ring.BootID
+	start    time.Time
 
 	store   *store.Store
 	bus     *bus.Bus
@@ -82,7 +83,7 @@ func Open(o Options) (_ *Server, err error) {
 		return nil, err
 	}
 	s := &Server{
-		o: o, start: time.Now(), name: subjects.NodeName(o.Listen), recent: newRecent(time.Now().UnixMilli()),
+		o: o, start: time.Now(), name: subjects.NodeName(o.Listen), gateways: o.Cluster.Gateways(), recent: newRecent(time.Now().UnixMilli()),
 		timed: newTimed(), frozen: newFrozen(), compares: newCompares(), inbox: newInbox(), asks: make(chan ring.Change, 2*ring.MaxPartitions),
 	}
 	s.log = o.Log.With("node", s.name)
@@ -157,7 +158,7 @@ func (s *Server) openBus() error {
 		Name: s.name, Mesh: string(s.o.Cluster), Advertise: s.o.Listen, Routes: routes,
 		Listen: net.JoinHostPort(s.o.Bind, own), RouteListen: net.JoinHostPort(s.o.Bind, strconv.Itoa(port)),
 		RouteAdvertise: net.JoinHostPort(host, strconv.Itoa(port)), MaxPayload: MaxPayload(s.o.MaxItem),
-		Hub: s.o.Hub, Log: s.log,
+		Hub: s.o.Hub, Security: s.o.Security, Log: s.log,
 	}
 	s.bus, err = bus.Open(o)
 	var taken *bus.ListenError

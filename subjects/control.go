@@ -6,7 +6,7 @@ import (
 	"github.com/etolabo/kumofs/subjects/ring"
 )
 
-// Role is what kind of daemon a node is.
+// Role is what kind of daemon a node is, or who else comes to the bus.
 type Role string
 
 // The roles.
@@ -44,6 +44,8 @@ type Heartbeat struct {
 	// acknowledged, now (R13).
 	Unclean ring.PartitionSet `json:"unclean_copies,omitzero"`
 	Disk    Disk              `json:"disk,omitzero"`
+	// Expires is when the first of its certificates does, Unix seconds; 0: it has none.
+	Expires int64 `json:"certificate_expires,omitempty"`
 	// Moving are the partitions that the process copies to others, or gets.
 	Moving []Moving `json:"moving,omitempty"`
 }
@@ -343,6 +345,7 @@ type NodeStatus struct {
 	Gaps     int            `json:"gaps"`               // copies that it should hold and does not hold in sync
 	Load     Load           `json:"load"`
 	Disk     Disk           `json:"disk,omitzero"`
+	Expires  int64          `json:"certificate_expires,omitempty"` // Unix seconds; 0: it has no certificate
 	Revision uint64         `json:"revision"`
 	Cluster  ring.ClusterID `json:"cluster_id"`
 }

@@ -36,9 +36,13 @@ func NodeName(addr string) string {
 func (c Cluster) control() string { return "kumo." + string(c) + "." }
 func (c Cluster) data() string    { return "kumodata." + string(c) + "." }
 
-// Heartbeat is where a node says that it lives, and how it does.
-// Every node → all, every 150 ms; a Heartbeat in JSON. "*" as node listens to all.
+// Heartbeat is where a manager or a server says that it lives, and how it does.
+// Node → all, every 150 ms; a Heartbeat in JSON. "*" as node listens to all.
 func (c Cluster) Heartbeat(node string) string { return c.control() + "heartbeat." + node }
+
+// GatewayHeartbeat is Heartbeat for gateways, which so cannot be taken for servers:
+// what they may send is told by subjects.
+func (c Cluster) GatewayHeartbeat(node string) string { return c.Heartbeat("gw." + node) }
 
 // Ring is where the leader publishes each change of the table.
 // Leader → all; a ring.Update in JSON. May be lost: the revision in the
@@ -70,6 +74,11 @@ func (c Cluster) Admin(verb string) string { return c.control() + "admin." + ver
 // kumoctl → node; JSON both ways.
 func (c Cluster) NodeAdmin(node, verb string) string {
 	return c.control() + "srv." + node + ".admin." + verb
+}
+
+// GatewayAdmin is NodeAdmin for gateways. kumoctl → gateway; JSON both ways.
+func (c Cluster) GatewayAdmin(node, verb string) string {
+	return c.control() + "gw." + node + ".admin." + verb
 }
 
 // The verbs on a partition's data subjects.
@@ -104,6 +113,13 @@ func (c Cluster) ServerReply(node string) string { return c.data() + "srv." + no
 func (c Cluster) GatewayReply(boot ring.BootID) string {
 	return c.data() + "gw." + boot.String() + ".reply"
 }
+
+// GatewayReplies is all that gateways take answers on.
+func (c Cluster) GatewayReplies() string { return c.data() + "gw.*.reply.*" }
+
+// Gateways is how all subjects on which gateways take answers begin. Servers answer
+// reads and writes nowhere else: nobody has them speak to others in their name.
+func (c Cluster) Gateways() string { return c.data() + "gw." }
 
 // Pieces is where a node gives records of a frozen copy out, for backups.
 // kumoctl → server; PieceRequest → Piece, without a frame. Safe to repeat.

@@ -71,6 +71,9 @@ func Args(role subjects.Role, args ...string) Option {
 	}
 }
 
+// Credentials gives the cluster those of a folder that kumoctl auth init made.
+func Credentials(dir string) Option { return func(o *local.Options) { o.Credentials = dir } }
+
 // Folder keeps the cluster in a folder that outlives the test.
 func Folder(dir string) Option { return func(o *local.Options) { o.Dir = dir } }
 

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/etolabo/kumofs/bus"
@@ -30,6 +31,7 @@ type Client struct {
 	bus     *bus.Bus
 	cluster subjects.Cluster
 	at      string
+	secured bool
 }
 
 // Options say which cluster. Managers (any member of the mesh, in fact) are
@@ -37,7 +39,8 @@ type Client struct {
 type Options struct {
 	Cluster  string
 	Managers []string
-	Log      *slog.Logger // nil for none
+	Security *bus.Security // credentials; nil for none
+	Log      *slog.Logger  // nil for none
 }
 
 // Dial prepares a connection; it does not wait for it. Close ends it.
@@ -46,11 +49,11 @@ func Dial(o Options) (*Client, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	at := strings.Join(o.Managers, ", ")
-	b, err := bus.Dial(bus.DialOptions{Name: "kumoctl", URLs: o.Managers, Log: o.Log})
+	b, err := bus.Dial(bus.DialOptions{Name: "kumoctl", URLs: o.Managers, Security: o.Security, Log: o.Log})
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", at, err)
 	}
-	return &Client{bus: b, cluster: subjects.Cluster(o.Cluster), at: at}, nil
+	return &Client{bus: b, cluster: subjects.Cluster(o.Cluster), at: at, secured: o.Security != nil}, nil
 }
 
 // Close hangs up. It may be called twice.
@@ -61,10 +64,24 @@ func (c *Client) Close() error { return c.bus.Close() }
 func (c *Client) Connect(ctx context.Context) error {
 	for !c.bus.Connected() {
 		if !pause(ctx, connectPause) {
-			return fmt.Errorf("no manager answers at %s: %w", c.at, subjects.ErrUnavailable)
+			return fmt.Errorf("no manager answers at %s%s: %w", c.at, c.why(), subjects.ErrUnavailable)
 		}
 	}
 	return nil
+}
+
+// why says what is known of the reason that there is no connection.
+func (c *Client) why() string {
+	err := c.bus.Trouble()
+	switch {
+	case err == nil:
+		return ""
+	case c.secured:
+		return fmt.Sprintf(" (%v)", err)
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return ""
+	}
+	return fmt.Sprintf(" (%v; where a cluster has credentials, --credentials is needed)", err)
 }
 
 // pause waits, or returns false when ctx has ended.
@@ -86,9 +103,14 @@ func (c *Client) Do(ctx context.Context, verb string, req, to any) error {
 	return c.ask(ctx, c.cluster.Admin(verb), req, to)
 }
 
-// Node sends a command to the node of this name.
+// Node sends a command to the manager or server of this name.
 func (c *Client) Node(ctx context.Context, name, verb string, req, to any) error {
 	return c.ask(ctx, c.cluster.NodeAdmin(name, verb), req, to)
+}
+
+// Gateway sends a command to the gateway of this name.
+func (c *Client) Gateway(ctx context.Context, name, verb string, req, to any) error {
+	return c.ask(ctx, c.cluster.GatewayAdmin(name, verb), req, to)
 }
 
 // Status returns the cluster as its leader sees it.
@@ -203,6 +225,8 @@ func plain(subject string, err error) error {
 		return fmt.Errorf("no answer on %s: %w", subject, subjects.ErrTimeout)
 	case errors.Is(err, bus.ErrNoResponders):
 		return fmt.Errorf("nobody serves %s (is the cluster's name right, have the managers a leader?): %w", subject, subjects.ErrUnavailable)
+	case errors.Is(err, bus.ErrForbidden):
+		return fmt.Errorf("%s: %w", subject, err)
 	case errors.Is(err, bus.ErrDisconnected):
 		return fmt.Errorf("the connection broke: %w", subjects.ErrUnavailable)
 	}

@@ -23,6 +23,8 @@ type Common struct {
 	PIDFile string // -d
 	HTTP    string // --http, as it was given
 	Pprof   bool   // --pprof
+	// Credentials is a folder of kumoctl auth's; "": none.
+	Credentials string
 }
 
 // Flags defines the options, and those of kumofs that every daemon accepts and
@@ -39,7 +41,8 @@ func (c *Common) Flags(fs *pflag.FlagSet) {
 	fs.StringVarP(&c.PIDFile, "pid-file", "d", "", "write the process's ID to this file")
 	fs.StringVar(&c.HTTP, "http", "", "[addr:]port for HTTP: /metrics, /healthz, /readyz, /statusz; none for none (default: none; of a manager, its port + 99)")
 	fs.BoolVar(&c.Pprof, "pprof", false, "show Go's profiles there, too, at /debug/pprof/")
-	Reloadable(fs, "verbose")
+	fs.StringVar(&c.Credentials, "credentials", "", "folder of certificates and keys for the bus, as kumoctl auth init makes it: this role's, or the one around it; without, the bus is open to whoever reaches it")
+	Reloadable(fs, "verbose", "credentials")
 	Ignore(fs, "clock-interval", "", "clocks need not agree")
 	Ignore(fs, "write-threads", "", "")
 	Ignore(fs, "read-threads", "", "")

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -81,7 +82,7 @@ replace-delay = 0.5
 		if st.From != cli.FromDefault {
 			got[st.Option] = st.Value + " " + strings.ReplaceAll(st.String(), path, "F")
 		}
-		if st.Reload != (st.Option == "replace-delay" || st.Option == "verbose") {
+		if st.Reload != slices.Contains([]string{"replace-delay", "verbose", "credentials"}, st.Option) {
 			t.Errorf("%s: reload is %v", st.Option, st.Reload)
 		}
 	}
@@ -113,7 +114,7 @@ func TestEnvironmentAlone(t *testing.T) {
 // A file that is wrong is refused with its line, and what exists.
 func TestWrongFiles(t *testing.T) {
 	tests := []struct{ text, says string }{
-		{"\nmemroy = 3\n", `F:2: unknown key "memroy", did you mean memory?; there are all, cluster, http, json-log, listen, log, log-format, manager, memcached, memory, pid-file, pprof, replace-delay, verbose`},
+		{"\nmemroy = 3\n", `F:2: unknown key "memroy", did you mean memory?; there are all, cluster, credentials, http, json-log, listen, log, log-format, manager, memcached, memory, pid-file, pprof, replace-delay, verbose`},
 		{"fail_after = 3", `F:1: unknown key "fail_after"; there are `},
 		{"replace_delay = 3", `F:1: unknown key "replace_delay", did you mean replace-delay?`},
 		{"config = 'x'", `F:1: unknown key "config"`},

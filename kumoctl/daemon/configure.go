@@ -55,9 +55,12 @@ func (c *configuration) read() (options, []cli.Setting, error) {
 
 // reload has the daemon take over what has changed and may, and logs what was, and
 // what waits for a restart.
-func (c *configuration) reload(d running, log *cli.Log) error {
+func (c *configuration) reload(d *secured, log *cli.Log) error {
 	o, now, err := c.read()
 	if err != nil {
+		return err
+	}
+	if err := d.replace(o); err != nil {
 		return err
 	}
 	var restart []string

@@ -16,6 +16,7 @@ import (
 	"github.com/etolabo/kumofs/bus"
 	"github.com/etolabo/kumofs/kumoctl/cli"
 	"github.com/etolabo/kumofs/kumoctl/web"
+	"github.com/etolabo/kumofs/subjects"
 )
 
 // options are what a daemon's command line sets.
@@ -23,15 +24,22 @@ type options interface {
 	// flags defines the options with their defaults.
 	flags(*pflag.FlagSet)
 	common() *cli.Common
+	role() subjects.Role
 	// complete works out what follows from the options, and says what of them cannot
 	// work. It is called once.
 	complete() error
 	// place is where the HTTP port goes if the options do not say it.
 	place() place
-	// open opens the daemon as the completed options say. hub is shared with other
-	// daemons of the process; it may be nil. http is where the HTTP port is seen,
-	// empty without one.
-	open(log *slog.Logger, hub *bus.Hub, http string) (running, error)
+	// open opens the daemon as the completed options say.
+	open(surroundings) (running, error)
+}
+
+// surroundings are what a daemon is opened with, beside its options.
+type surroundings struct {
+	log      *slog.Logger
+	hub      *bus.Hub      // shared with other daemons of the process; nil: none
+	security *bus.Security // nil: none
+	http     string        // where the HTTP port is seen; "": there is none
 }
 
 // running is an open daemon.
@@ -85,7 +93,7 @@ func Command(role, use string) (*cobra.Command, error) {
 					}
 					return &adaptive{d}, nil
 				},
-				Reload: func(d cli.Daemon, log *cli.Log) error { return c.reload(d.(*adaptive).running, log) },
+				Reload: func(d cli.Daemon, log *cli.Log) error { return c.reload(d.(*adaptive).running.(*secured), log) },
 				Warn:   strange(),
 			})
 		},
@@ -137,16 +145,23 @@ func Open(args []string, log *slog.Logger, hub *bus.Hub) (cli.Daemon, error) {
 
 // open opens a daemon, and says what helps when it cannot listen.
 func open(o options, log *slog.Logger, hub *bus.Hub) (running, error) {
+	security, err := openCredentials(o, log)
+	if err != nil {
+		return nil, err
+	}
 	p, err := openPort(o.common(), o.place(), log)
 	if err != nil {
 		return nil, err
 	}
-	d, err := o.open(log, hub, p.Addr())
+	d, err := o.open(surroundings{log, hub, security, p.Addr()})
 	if _, gateway := o.(*gatewayOptions); !gateway && errors.Is(err, syscall.EADDRNOTAVAIL) {
 		err = fmt.Errorf("%w (-l names an address of another machine; where its ports are forwarded to this one, --bind names the host to listen on)", err)
 	}
 	if err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
-	return withPort(d, p)
+	if d, err = withPort(d, p); err != nil {
+		return nil, err
+	}
+	return &secured{d, security, log}, nil
 }

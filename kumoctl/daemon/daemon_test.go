@@ -2,6 +2,7 @@ package daemon_test
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"testing"
 
@@ -9,15 +10,30 @@ import (
 	"github.com/etolabo/kumofs/kumoctl/daemon"
 )
 
+// Daemons that were not told where to listen are reached from this machine alone.
+func TestListenByDefault(t *testing.T) {
+	for line, want := range map[string]string{"manager": "127.0.0.1:19700", "server -m localhost -s d": "127.0.0.1:19800"} {
+		words := strings.Fields(line)
+		list, err := daemon.Settings(words[0], words[1:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		i := slices.IndexFunc(list, func(s cli.Setting) bool { return s.Option == "listen" })
+		if i < 0 || list[i].Value != want {
+			t.Errorf("%s: %+v", line, list[i])
+		}
+	}
+}
+
 // A command line that cannot work is told apart from one that failed, and
 // leaves nothing behind.
 func TestWrongUsage(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for _, line := range []string{
-		"manager", "manager --nonsense", "manager -Z", "manager word",
+		"manager --credentials nowhere", "manager -p mgr2", "manager --nonsense", "manager -Z", "manager word",
 		"manager -l a:b", "manager -l localhost:0", "server -l localhost:0 -m localhost -s d", "manager -l localhost --partitions 100", "manager -l localhost --replicas 0",
 		"manager -l localhost --cluster a.b", "manager -l localhost -p a,b,c,d,e,f,g", "manager -l localhost --fail-after 0.1",
-		"server --nonsense", "server -Z", "server word", "server -m localhost -s d", "server -l localhost -s d",
+		"server --nonsense", "server -Z", "server word", "server -m localhost -s d --credentials nowhere", "server", "server -m mgr1 -s d", "server -l localhost -s d",
 		"server -l localhost -m localhost", "server -l localhost -m localhost -s d -L 70000",
 		"server -l localhost -m localhost -s d --sync sometimes", "server -l localhost -m localhost -s d --memory 8",
 		"server -l localhost -m localhost -s d --max-item-size 99999999", "server -l localhost -m localhost -s d --lease 0.01",

@@ -5,14 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/pflag"
 
-	"github.com/etolabo/kumofs/bus"
 	"github.com/etolabo/kumofs/kumoctl/cli"
 	"github.com/etolabo/kumofs/kumoctl/web"
 	"github.com/etolabo/kumofs/kumogateway"
@@ -91,8 +89,8 @@ func (o *clientOptions) check(cluster string) error {
 }
 
 // openGateway opens the gateway that the options say.
-func (o *clientOptions) openGateway(log *slog.Logger, hub *bus.Hub) (*kumogateway.Gateway, error) {
-	o.Options.Log, o.Hub = log, hub
+func (o *clientOptions) openGateway(s surroundings) (*kumogateway.Gateway, error) {
+	o.Options.Log, o.Hub, o.Security, o.HTTP = s.log, s.hub, s.security, s.http
 	g, err := kumogateway.Open(o.Options)
 	if wrong := new(kumogateway.AuthFileError); errors.As(err, &wrong) {
 		return nil, fmt.Errorf("--auth-file: %w", err)
@@ -107,6 +105,8 @@ type gatewayOptions struct {
 	given              *pflag.FlagSet
 	managers, partners []string
 }
+
+func (o *gatewayOptions) role() subjects.Role { return subjects.RoleGateway }
 
 func (o *gatewayOptions) common() *cli.Common { return &o.Common }
 
@@ -149,9 +149,8 @@ func (o *gatewayOptions) complete() error {
 
 func (o *gatewayOptions) place() place { return place{} }
 
-func (o *gatewayOptions) open(log *slog.Logger, hub *bus.Hub, http string) (running, error) {
-	o.clientOptions.HTTP = http
-	g, err := o.openGateway(log, hub)
+func (o *gatewayOptions) open(s surroundings) (running, error) {
+	g, err := o.openGateway(s)
 	if err != nil {
 		return nil, err
 	}

@@ -2,13 +2,11 @@ package daemon
 
 import (
 	"cmp"
-	"log/slog"
 	"net"
 	"strconv"
 
 	"github.com/spf13/pflag"
 
-	"github.com/etolabo/kumofs/bus"
 	"github.com/etolabo/kumofs/kumoctl/cli"
 	"github.com/etolabo/kumofs/kumoctl/web"
 	"github.com/etolabo/kumofs/kumomanager"
@@ -23,11 +21,13 @@ type managerOptions struct {
 	maxItem int
 }
 
+func (o *managerOptions) role() subjects.Role { return subjects.RoleManager }
+
 func (o *managerOptions) common() *cli.Common { return &o.Common }
 
 func (o *managerOptions) flags(fs *pflag.FlagSet) {
 	o.Options = kumomanager.Defaults()
-	fs.VarP(cli.Addr{To: &o.Listen, Port: cli.ManagerPort}, "listen", "l", "address of this manager as other nodes see it")
+	fs.VarP(cli.Addr{To: &o.Listen, Port: cli.ManagerPort}, "listen", "l", "address of this manager as other nodes see it (default 127.0.0.1:19700, where the others are on this machine too)")
 	fs.StringVar(&o.Bind, "bind", "", "host on whose ports to listen, where they are forwarded from the address of -l")
 	fs.VarP(cli.Addrs{To: &o.Partners, Port: cli.ManagerPort}, "partner", "p", "the other managers")
 	fs.BoolVar(&o.Join, "join", false, "with a new folder: wait until the managers of -p make this one of them (kumoctl manager add)")
@@ -51,6 +51,11 @@ func (o *managerOptions) complete() error {
 	if err := o.Common.Check(); err != nil {
 		return err
 	}
+	if o.Listen == "" {
+		if o.Listen = loopback(cli.ManagerPort, o.Partners); o.Listen == "" {
+			return cli.Usagef("-l: the address of this manager is needed, as the others of -p see it")
+		}
+	}
 	if err := ownPort(o.Listen); err != nil {
 		return err
 	}
@@ -69,8 +74,8 @@ func (o *managerOptions) place() place {
 	return place{cmp.Or(o.Bind, host), host, usual + kumomanager.HTTPOffset}
 }
 
-func (o *managerOptions) open(log *slog.Logger, _ *bus.Hub, http string) (running, error) {
-	o.Options.Log, o.Options.HTTP = log, http
+func (o *managerOptions) open(s surroundings) (running, error) {
+	o.Options.Log, o.Options.HTTP, o.Security = s.log, s.http, s.security
 	m, err := kumomanager.Open(o.Options)
 	if err != nil {
 		return nil, err

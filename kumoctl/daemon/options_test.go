@@ -11,10 +11,12 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/spf13/pflag"
 
 	"github.com/etolabo/kumofs/kumoctl/cli"
+	"github.com/etolabo/kumofs/kumoctl/credentials"
 	"github.com/etolabo/kumofs/kumoctl/daemon"
 	"github.com/etolabo/kumofs/testenv/certs"
 )
@@ -24,14 +26,16 @@ import (
 // Those that are not here are given their defaults.
 var everyOption = map[string]string{
 	"manager": `-v -l HOST -p HOST -s DIR/m -a -Rs 0.1 --lost-after 60 --fail-after 2 --max-moves 8 --partitions 16 --replicas 2
-		-k 2 -Ys 3 -Yn 4 -Ci 8 -TW 8 -TR 4 -rn 4 -o DIR/m.log -g DIR/m.json -d DIR/m.pid --cluster every --bind HOST --http 19750 --pprof`,
+		-k 2 -Ys 3 -Yn 4 -Ci 8 -TW 8 -TR 4 -rn 4 -o DIR/m.log -g DIR/m.json -d DIR/m.pid --cluster every --bind HOST --http 19750 --pprof
+		--credentials DIR/credentials/manager`,
 	"server": `-v -l HOST:19801 -L 19901 -m HOST -p HOST -s DIR/s -f DIR/tmp -t notls:HOST:11311 -t HOST:11312 --zone z --bind HOST
 		-k 2 -Ys 3 -Yn 4 -S 20 -D 20 -M 64 -gN 60 -gX 3600 -gS 2048 -Ci 8 -TW 8 -TR 4 -rn 4
 		-o DIR/s.log -g DIR/s.json -d DIR/s.pid --cluster every --key-prefix x: --auth-file DIR/passwords --tls-cert CERT --tls-key KEY --client-memory 64
-		--http 19880 --pprof --slowlog-threshold 0.2 --slowlog-size 64`,
+		--http 19880 --pprof --slowlog-threshold 0.2 --slowlog-size 64 --credentials DIR/credentials/server`,
 	"gateway": `-v -m HOST,HOST:19801 -p HOST -t HOST:11211 -b notls:HOST:11212 -F -E -As -Ad -G 20 -S 20 -D 20 --key-prefix x: -lc 64
 		-k 2 -Ys 3 -Yn 4 -Ci 8 -TW 8 -TR 4 -rn 4 -o DIR/g.log -g DIR/g.json -d DIR/g.pid --cluster every --enable-flush-all
-		--http HOST:11280 --pprof --slowlog-threshold 0.2 --slowlog-size 64 --tls-cert CERT --tls-key KEY --tls-client-ca CA --client-memory 64`,
+		--http HOST:11280 --pprof --slowlog-threshold 0.2 --slowlog-size 64 --tls-cert CERT --tls-key KEY --tls-client-ca CA --client-memory 64
+		--credentials DIR/credentials`,
 }
 
 // given are a command line's options by their long names, all of the daemon's.
@@ -64,6 +68,9 @@ func TestEveryOption(t *testing.T) {
 			}
 			authority := certs.New(t)
 			cert, key := authority.Issue("all", host)
+			if err := credentials.Init(filepath.Join(dir, "credentials"), "every", nil, time.Now()); err != nil {
+				t.Fatal(err)
+			}
 			var all []*process
 			for _, role := range daemon.Roles {
 				line := strings.NewReplacer("HOST", host, "DIR", dir, "CERT", cert, "KEY", key, "CA", authority.Path).Replace(everyOption[role])

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"slices"
 	"sync"
@@ -43,6 +42,8 @@ const (
 	mostMemory  = 1 << 20
 )
 
+func (o *serverOptions) role() subjects.Role { return subjects.RoleServer }
+
 func (o *serverOptions) common() *cli.Common { return &o.Common }
 
 func (o *serverOptions) flags(fs *pflag.FlagSet) {
@@ -52,7 +53,7 @@ func (o *serverOptions) flags(fs *pflag.FlagSet) {
 	o.SyncEvery = 100 * time.Millisecond
 	o.Lease = time.Second
 	o.failover, o.read = "proof", "lease"
-	fs.VarP(cli.Addr{To: &o.Listen, Port: cli.ServerPort}, "listen", "l", "address of this server as other nodes see it")
+	fs.VarP(cli.Addr{To: &o.Listen, Port: cli.ServerPort}, "listen", "l", "address of this server as other nodes see it (default 127.0.0.1:19800, where the managers are on this machine too)")
 	fs.StringVar(&o.Bind, "bind", "", "host on whose ports to listen, where they are forwarded from the address of -l")
 	fs.IntVarP(&o.RoutePort, "route-port", "L", o.RoutePort, "port for the mesh's routes; another is taken if it is in use")
 	fs.VarP(cli.Addrs{To: &o.managers, Port: cli.ManagerPort}, "manager", "m", "the managers")
@@ -121,6 +122,11 @@ func (o *serverOptions) complete() error {
 		return err
 	}
 	o.Managers = slices.Concat(o.managers, o.partners)
+	if o.Listen == "" {
+		if o.Listen = loopback(cli.ServerPort, o.Managers); o.Listen == "" {
+			return cli.Usagef("-l: the address of this server is needed, as the managers see it")
+		}
+	}
 	o.Options.Cluster = subjects.Cluster(o.Common.Cluster)
 	o.Options.Version = cli.Version()
 	o.Witness = openWitness
@@ -139,12 +145,11 @@ func (o *serverOptions) place() place {
 	return place{bind: cmp.Or(o.Bind, host), seen: host}
 }
 
-func (o *serverOptions) open(log *slog.Logger, hub *bus.Hub, http string) (running, error) {
-	if len(o.clients.Listen) > 0 && hub == nil {
-		hub = bus.NewHub()
+func (o *serverOptions) open(with surroundings) (running, error) {
+	if len(o.clients.Listen) > 0 && with.hub == nil {
+		with.hub = bus.NewHub()
 	}
-	o.Options.Log, o.Options.Hub = log, hub
-	o.Options.HTTP, o.clients.HTTP = http, http
+	o.Options.Log, o.Options.Hub, o.Security, o.Options.HTTP = with.log, with.hub, with.security, with.http
 	s, err := kumoserver.Open(o.Options)
 	if err != nil {
 		return nil, err
@@ -155,7 +160,7 @@ func (o *serverOptions) open(log *slog.Logger, hub *bus.Hub, http string) (runni
 	}
 	// Its own connection: the gateway goes on when the server begins anew.
 	o.clients.Managers = append(o.clients.Managers, s.Addr())
-	if d.gateway, err = o.clients.openGateway(log, hub); err != nil {
+	if d.gateway, err = o.clients.openGateway(with); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return d, nil

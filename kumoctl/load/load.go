@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/etolabo/kumofs/bus"
 	"github.com/etolabo/kumofs/kumogateway"
 	"github.com/etolabo/kumofs/subjects"
 )
@@ -19,6 +20,7 @@ import (
 type Options struct {
 	Cluster  string
 	Managers []string
+	Security *bus.Security // credentials; nil: none
 	Rate     int64         // bytes a second; 0: as many as the servers take
 	Patience time.Duration // for how long a record is tried, through fail-overs
 }
@@ -46,7 +48,7 @@ type Writer struct {
 // goroutine.
 func Open(o Options, told func(bytes int64)) (*Writer, error) {
 	g := kumogateway.Defaults()
-	g.Cluster, g.Managers = subjects.Cluster(o.Cluster), o.Managers
+	g.Cluster, g.Managers, g.Security = subjects.Cluster(o.Cluster), o.Managers, o.Security
 	g.MaxItemSize, g.OpTimeout = subjects.MaxValue, o.Patience
 	l, err := kumogateway.OpenLoader(g)
 	if err != nil {

@@ -17,6 +17,7 @@ type Settings struct {
 	EnableFlushAll bool          // on the gateways
 	FailAfter      time.Duration // until a silent node counts as down; 0 for the default
 	Verbose        bool
+	Credentials    string // folder of kumoctl auth init; "" for none
 	// Args are further options of all daemons of a role, as on their command
 	// lines.
 	Args map[subjects.Role][]string
@@ -28,6 +29,9 @@ func (s Settings) command(l *Layout, n Node, dir string) []string {
 	args := []string{string(n.Role), "--cluster", l.Cluster, "--log-format", "text"}
 	if s.Verbose {
 		args = append(args, "-v")
+	}
+	if s.Credentials != "" {
+		args = append(args, "--credentials", filepath.Join(s.Credentials, string(n.Role)))
 	}
 	managers := strings.Join(l.Addrs(subjects.RoleManager), ",")
 	folder := filepath.Join(dir, n.Name)

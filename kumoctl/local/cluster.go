@@ -15,6 +15,7 @@ import (
 
 	"github.com/etolabo/kumofs/bus"
 	"github.com/etolabo/kumofs/kumoctl/admin"
+	"github.com/etolabo/kumofs/kumoctl/credentials"
 	"github.com/etolabo/kumofs/subjects"
 )
 
@@ -79,6 +80,10 @@ func Open(o Options) (_ *Cluster, err error) {
 	if o.Dir, err = filepath.Abs(o.Dir); err != nil {
 		return nil, fmt.Errorf("data folder: %w", err)
 	}
+	security, err := o.adminSecurity()
+	if err != nil {
+		return nil, err
+	}
 	c := &Cluster{o: o, hub: bus.NewHub(), nodes: make(map[string]running)}
 	defer func() {
 		if err != nil {
@@ -97,8 +102,24 @@ func Open(o Options) (_ *Cluster, err error) {
 	if err := c.layout.save(o.Dir); err != nil {
 		return nil, err
 	}
-	c.admin, err = admin.Dial(admin.Options{Cluster: o.Cluster, Managers: c.layout.Addrs(subjects.RoleManager)})
+	c.admin, err = admin.Dial(admin.Options{Cluster: o.Cluster, Managers: c.layout.Addrs(subjects.RoleManager), Security: security})
 	return c, err
+}
+
+// adminSecurity is what the cluster's own commands come with; nil without credentials.
+func (o *Options) adminSecurity() (*bus.Security, error) {
+	if o.Credentials == "" {
+		return nil, nil
+	}
+	var err error
+	if o.Credentials, err = filepath.Abs(o.Credentials); err != nil {
+		return nil, fmt.Errorf("credentials: %w", err)
+	}
+	f, err := credentials.Load(o.Credentials, subjects.RoleAdmin)
+	if err != nil {
+		return nil, err
+	}
+	return bus.NewSecurity(f.Credentials())
 }
 
 // Layout returns the nodes as they are now.

@@ -65,7 +65,7 @@ type Roster struct {
 	failAfter int64
 	cluster   ring.ClusterID // 0 before it is known
 	servers   map[ring.NodeID]*Member
-	others    map[string]*Member // managers and gateways, by name
+	others    map[string]*Member // managers by name, and gateways by gatewayKey and name
 	listening int64              // since then nothing was missed, and this node may blame
 	awake     int64              // since then this process was not stopped
 	ticked    int64
@@ -180,19 +180,38 @@ func (m *Roster) hearOther(hb subjects.Heartbeat, now int64) {
 	if hb.Node == "" {
 		return
 	}
-	o, ok := m.others[hb.Node]
+	name, gateway := hb.Node, hb.Role == subjects.RoleGateway
+	if gateway {
+		name = gatewayKey + name
+	}
+	o, ok := m.others[name]
 	if !ok {
-		if len(m.others) >= maxMembers {
+		if len(m.others) >= maxMembers && (gateway || !m.dropGateway()) {
 			return
 		}
 		o = &Member{}
-		m.others[hb.Node] = o
+		m.others[name] = o
 	}
 	o.Heartbeat, o.Heard = hb, now
 	m.set(o, rebalance.Up, now)
 	if hb.Stopping {
 		m.set(o, rebalance.Down, now)
 	}
+}
+
+// gatewayKey keeps gateways apart from managers, whatever they say they are called: a
+// node's name has no dot.
+const gatewayKey = "gw."
+
+// dropGateway makes room for a manager: gateways may say that there are many of them.
+func (m *Roster) dropGateway() bool {
+	for name, o := range m.others {
+		if o.Role == subjects.RoleGateway {
+			delete(m.others, name)
+			return true
+		}
+	}
+	return false
 }
 
 // lastHeard is when a silence began: not before this manager listened.
@@ -356,5 +375,5 @@ func (m *Roster) Server(id ring.NodeID) (*Member, bool) {
 	return s, ok
 }
 
-// Others are the managers and gateways, by name, to be looked at only.
+// Others are the managers by name, and the gateways, to be looked at only.
 func (m *Roster) Others() map[string]*Member { return m.others }

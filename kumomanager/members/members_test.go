@@ -1,6 +1,7 @@
 package members
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -234,6 +235,23 @@ func TestStopping(t *testing.T) {
 	w.pass(StopWithin+second, func() { w.beat(1, 12); stop(w, 2, 21) })
 	w.want(2, rebalance.Down, 21)
 	marked(w)
+}
+
+// What gateways say of themselves neither stands for a manager nor keeps one out.
+func TestGatewaysAreNoManagers(t *testing.T) {
+	w := newWatchman(t)
+	w.m.Hear(subjects.Heartbeat{Role: subjects.RoleManager, Node: "mgr1", Boot: 7}, w.now)
+	w.m.Hear(subjects.Heartbeat{Role: subjects.RoleGateway, Node: "mgr1", Stopping: true}, w.now)
+	if o := w.m.Others()["mgr1"]; o == nil || o.Role != subjects.RoleManager || o.State != rebalance.Up {
+		t.Errorf("a gateway that is called mgr1 makes of the manager %+v", o)
+	}
+	for i := range 2 * maxMembers {
+		w.m.Hear(subjects.Heartbeat{Role: subjects.RoleGateway, Node: fmt.Sprint("gateway", i)}, w.now)
+	}
+	w.m.Hear(subjects.Heartbeat{Role: subjects.RoleManager, Node: "mgr2"}, w.now)
+	if w.m.Others()["mgr2"] == nil || len(w.m.Others()) > maxMembers {
+		t.Errorf("with %d others mgr2 is %v", len(w.m.Others()), w.m.Others()["mgr2"])
+	}
 }
 
 func TestForeignHeartbeats(t *testing.T) {
