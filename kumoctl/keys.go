@@ -116,11 +116,7 @@ type keyWriter struct {
 func (w *keyWriter) write(key []byte) error {
 	w.n++
 	if !w.json {
-		text := string(key)
-		if !printable(text) {
-			text = strconv.Quote(text)
-		}
-		_, err := fmt.Fprintln(w.w, text)
+		_, err := fmt.Fprintln(w.w, shown(string(key)))
 		return err
 	}
 	k := struct {

@@ -57,7 +57,7 @@ Data goes to standard output, talk to standard error. Exit codes: 0 done,
 	root.AddCommand(
 		newUp(g), newStatus(g), newAttach(g, false), newAttach(g, true), newDetach(g, false), newDetach(g, true),
 		newDrain(g), newReplace(g), newManager(g), newRecover(g), newStat(g), newSlowLog(g), newHotKeys(g), newHash(g), newAssign(g), newDump(g), newBench(g), newConfig(g), newVersion(g),
-		newTop(g), newEvents(g), newCheck(g), newLog(g), newNATSContext(g), newMan(),
+		newTop(g), newEvents(g), newWatch(g), newCheck(g), newLog(g), newNATSContext(g), newMan(),
 		newBackup(g), newBackupVerify(g), newMerge(g), newRestore(g),
 		newExport(g), newImport(g), newKeys(g), newSize(g), newRepair(g),
 	)

@@ -46,6 +46,7 @@ type Server struct {
 
 	frozen   *frozen
 	compares *compares
+	feed     *feed
 	recent   *recent
 	gauges   gauges
 	inbox    *inbox
@@ -88,6 +89,7 @@ func Open(o Options) (_ *Server, err error) {
 	s.log = o.Log.With("node", s.name)
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	s.mover = newMover(s)
+	s.feed = newFeed(s)
 	defer func() {
 		if err != nil {
 			s.Close()
@@ -191,6 +193,9 @@ func (s *Server) run() (err error) {
 		return err
 	}
 	if err = s.serveFrozen(); err != nil {
+		return err
+	}
+	if err = s.serveFeed(); err != nil {
 		return err
 	}
 	s.background.Go(func() error {
