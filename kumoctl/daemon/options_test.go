@@ -25,7 +25,7 @@ var everyOption = map[string]string{
 		-k 2 -Ys 3 -Yn 4 -S 20 -D 20 -M 64 -gN 60 -gX 3600 -gS 2048 -Ci 8 -TW 8 -TR 4 -rn 4
 		-o DIR/s.log -g DIR/s.json -d DIR/s.pid --cluster every --key-prefix x: --auth-file DIR/passwords
 		--http 19880 --pprof --slowlog-threshold 0.2 --slowlog-size 64`,
-	"gateway": `-v -m HOST,HOST:19801 -p HOST -t HOST:11211 -b HOST:11212 -F -E -As -Ad -G 20 -S 20 -D 20 --key-prefix x: -lc 64
+	"gateway": `-v -m HOST,HOST:19801 -p HOST -t HOST:11211 -b HOST:11212 -F -E -As -Ad -G 20 -S 20 -D 20 --key-prefix x: -lc 64M --local-cache-ttl 0.5
 		-k 2 -Ys 3 -Yn 4 -Ci 8 -TW 8 -TR 4 -rn 4 -o DIR/g.log -g DIR/g.json -d DIR/g.pid --cluster every --enable-flush-all
 		--http HOST:11280 --pprof --slowlog-threshold 0.2 --slowlog-size 64`,
 }
