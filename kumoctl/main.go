@@ -64,8 +64,11 @@ Data goes to standard output, talk to standard error. Exit codes: 0 done,
 	return root
 }
 
+// outputs are what -o takes.
+var outputs = []string{"table", "json", "ndjson"}
+
 func (g *global) check() error {
-	if !slices.Contains([]string{"table", "json", "ndjson"}, g.output) {
+	if !slices.Contains(outputs, g.output) {
 		return cli.Usagef("-o %s: want table, json or ndjson", g.output)
 	}
 	if g.timeout <= 0 {
