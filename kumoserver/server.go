@@ -84,7 +84,7 @@ func Open(o Options) (_ *Server, err error) {
 	}
 	s := &Server{
 		o: o, start: time.Now(), name: subjects.NodeName(o.Listen), recent: newRecent(time.Now().UnixMilli()),
-		timed: newTimed(), frozen: newFrozen(), compares: newCompares(), inbox: newInbox(), asks: make(chan ring.Change, 2*ring.MaxPartitions),
+		timed: newTimed(), frozen: newFrozen(o.ReadRate), compares: newCompares(), inbox: newInbox(), asks: make(chan ring.Change, 2*ring.MaxPartitions),
 	}
 	s.log = o.Log.With("node", s.name)
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())

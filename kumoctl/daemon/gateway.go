@@ -39,13 +39,14 @@ func (o *clientOptions) flags(fs *pflag.FlagSet, unset string) {
 	cli.SecondsVarP(fs, &o.SlowThreshold, "slowlog-threshold", "", "operations that take as long are kept for kumoctl slowlog; 0: none")
 	fs.IntVar(&o.SlowSize, "slowlog-size", o.SlowSize, "how many of these are kept, the last ones")
 	cli.SecondsVarP(fs, &o.IdleTimeout, "idle-timeout", "", "close clients that are silent for so long; 0: never")
-	cli.Reloadable(fs, "max-connections", "op-timeout", "idle-timeout", "enable-flush-all")
+	cli.Reloadable(fs, "max-connections", "op-timeout", "idle-timeout", "enable-flush-all", "slowlog-threshold", "slowlog-size")
 }
 
 // limits are those that may change while the gateway runs.
 func (o *clientOptions) limits() kumogateway.Limits {
 	return kumogateway.Limits{
 		MaxConnections: o.MaxConnections, OpTimeout: o.OpTimeout, IdleTimeout: o.IdleTimeout, EnableFlushAll: o.EnableFlushAll,
+		SlowThreshold: o.SlowThreshold, SlowSize: o.SlowSize,
 	}
 }
 
