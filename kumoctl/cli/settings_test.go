@@ -116,7 +116,7 @@ func TestEnvironmentAlone(t *testing.T) {
 // A file that is wrong is refused with its line, and what exists.
 func TestWrongFiles(t *testing.T) {
 	tests := []struct{ text, says string }{
-		{"\nmemroy = 3\n", `F:2: unknown key "memroy", did you mean memory?; there are all, cluster, http, json-log, listen, log, log-format, manager, memcached, memory, pid-file, pprof, replace-delay, verbose`},
+		{"\nmemroy = 3\n", `F:2: unknown key "memroy", did you mean memory?; there are all, cluster, daemon, http, json-log, listen, log, log-format, manager, memcached, memory, pid-file, pprof, replace-delay, verbose`},
 		{"fail_after = 3", `F:1: unknown key "fail_after"; there are `},
 		{"replace_delay = 3", `F:1: unknown key "replace_delay", did you mean replace-delay?`},
 		{"config = 'x'", `F:1: unknown key "config"`},
