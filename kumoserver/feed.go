@@ -137,6 +137,9 @@ func (f *feed) refuse(req subjects.FeedRequest) {
 
 func (f *feed) publish(subject string, r subjects.FeedReport) {
 	r.Node, r.Boot = f.s.name, f.s.boot
+	if r.Spans == nil {
+		r.Spans = []subjects.FeedSpan{}
+	}
 	data, err := json.Marshal(r)
 	if err == nil {
 		err = f.s.bus.Publish(subject, data)
