@@ -36,15 +36,17 @@ func doneWith(dir string, m *backup.Manifest) backupDone {
 }
 
 func (g *global) printBackup(cmd *cobra.Command, d backupDone, verb string) error {
-	return g.print(cmd, d, func(w io.Writer) error {
-		kind := "full"
-		if d.Base != "" {
-			kind = "incremental"
-		}
-		_, err := fmt.Fprintf(w, "%s %s: %s, of cluster %s at %s, %d keys, %s; %s in its files\n", d.Dir, verb, kind, d.Cluster,
-			d.Began.Local().Format(time.DateTime), d.Records, size(uint64(d.Bytes)), size(uint64(d.Stored)))
-		return err
-	})
+	return g.print(cmd, d, func(w io.Writer) error { return d.print(w, verb) })
+}
+
+func (d backupDone) print(w io.Writer, verb string) error {
+	kind := "full"
+	if d.Base != "" {
+		kind = "incremental"
+	}
+	_, err := fmt.Fprintf(w, "%s %s: %s, of cluster %s at %s, %d keys, %s; %s in its files\n", d.Dir, verb, kind, d.Cluster,
+		d.Began.Local().Format(time.DateTime), d.Records, size(uint64(d.Bytes)), size(uint64(d.Stored)))
+	return err
 }
 
 func newBackup(g *global) *cobra.Command {
@@ -136,15 +138,14 @@ func (g *global) verifyBackups(cmd *cobra.Command, dirs []string) error {
 		}
 		list = append(list, doneWith(dir, done))
 	}
-	if g.output == "json" {
-		return g.print(cmd, list, nil)
-	}
-	for _, d := range list {
-		if err := g.printBackup(cmd, d, "is whole"); err != nil {
-			return err
+	return g.print(cmd, list, func(w io.Writer) error {
+		for _, d := range list {
+			if err := d.print(w, "is whole"); err != nil {
+				return err
+			}
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 func newMerge(g *global) *cobra.Command {

@@ -31,7 +31,7 @@ started here with these options, this environment and the file of --config, and
 where each comes from. Nothing is started. What it would not start with is an
 error, so that a file can be checked before a daemon is told to read it.
 
-The options are those of kumo-ROLE, but for -o, which is table or json here: the
+The options are those of kumo-ROLE, but for -o, which is table, json or ndjson here: the
 log's file is --log. Those with an asterisk change when a running daemon is sent
 SIGHUP, the others when it is started again.`,
 		Example: `  kumoctl config show server --config /etc/kumofs/server.toml
@@ -68,13 +68,11 @@ func (g *global) configArgs(args []string) (role string, options []string, err e
 		case a == "--":
 			options = append(options, args[i+1:]...)
 			i = len(args)
-		case (a == "-o" || a == "--output") && i+1 < len(args) && slices.Contains([]string{"table", "json"}, args[i+1]):
+		case (a == "-o" || a == "--output") && i+1 < len(args) && slices.Contains(outputs, args[i+1]):
 			i++
 			g.output = args[i]
-		case a == "-ojson" || a == "--output=json":
-			g.output = "json"
-		case a == "-otable" || a == "--output=table":
-			g.output = "table"
+		case outputOf(a) != "":
+			g.output = outputOf(a)
 		case role == "" && slices.Contains(daemon.Roles, a):
 			role = a
 		default:
@@ -85,6 +83,17 @@ func (g *global) configArgs(args []string) (role string, options []string, err e
 		return "", nil, cli.Usagef("want a role: %s", strings.Join(daemon.Roles, ", "))
 	}
 	return role, options, nil
+}
+
+// outputOf is the output that -oNAME or --output=NAME asks for; -oNAME of other names
+// is a file of a daemon's log.
+func outputOf(arg string) string {
+	for _, option := range []string{"-o", "--output="} {
+		if name, ok := strings.CutPrefix(arg, option); ok && slices.Contains(outputs, name) {
+			return name
+		}
+	}
+	return ""
 }
 
 func printSettings(w io.Writer, list []cli.Setting) error {

@@ -23,8 +23,9 @@ func newEvents(g *global) *cobra.Command {
 		Short: "Show what happened: nodes up and down, moves, new leaders, damage",
 		Long: `Show what happened: nodes up and down, moves, new leaders, damage.
 
-The leader of the managers remembers the last thousand events that it heard
-since it began. With --follow, what happens from now on is shown, too.`,
+The leader of the managers is asked. Each manager remembers the last thousand
+events that it heard, and begins with those of the leader, if another leads.
+With --follow, what happens from now on is shown, too.`,
 		Example: `  kumoctl events --since 10m
   kumoctl events -f
   kumoctl events --since 2026-03-01T12:00:00Z --kind node-down -o json

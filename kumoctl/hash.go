@@ -135,6 +135,17 @@ func newAssign(g *global) *cobra.Command {
 	return cmd
 }
 
+// dumped is a table whose partitions are lines.
+type dumped struct{ *ring.Table }
+
+func (d dumped) lines() any {
+	list := make([]placement, d.Size())
+	for p := range list {
+		list[p] = placed(d.Table, ring.Partition(p))
+	}
+	return list
+}
+
 func newDump(g *global) *cobra.Command {
 	var src tableSource
 	cmd := &cobra.Command{
@@ -147,7 +158,7 @@ func newDump(g *global) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return g.print(cmd, t, func(w io.Writer) error {
+			return g.print(cmd, dumped{t}, func(w io.Writer) error {
 				tw := columns(w)
 				fmt.Fprintln(tw, "PARTITION\tEPOCH\tPRIMARY\tREPLICAS\tCOPYING\tTARGET")
 				for p := range t.Partitions {

@@ -35,6 +35,8 @@ type hotKey struct {
 	Gateways  []string `json:"gateways"` // where it is among the most frequent
 }
 
+func (r hotReport) lines() any { return r.Keys }
+
 func newHotKeys(g *global) *cobra.Command {
 	top := 20
 	cmd := &cobra.Command{

@@ -54,7 +54,7 @@ func (g *global) keys(cmd *cobra.Command, prefix string, limit int) error {
 		return cli.Usagef("--limit %d: want at most %d, or 0 for all in no order", limit, maxListed)
 	}
 	return g.long(cmd.Context(), func(ctx context.Context, c *admin.Client) error {
-		w := &keyWriter{w: cmd.OutOrStdout(), json: g.output == "json"}
+		w := &keyWriter{w: cmd.OutOrStdout(), as: g.output}
 		o := scanOptions{prefix: prefix, keysOnly: true}
 		var mu sync.Mutex
 		var first [][]byte // the smallest so far
@@ -106,21 +106,17 @@ func eachPartition(ctx context.Context, c *admin.Client, f func(context.Context,
 	return e.Wait()
 }
 
-// keyWriter lists keys, for people or as one array.
+// keyWriter lists keys as they come: for people, as one array, or as lines.
 type keyWriter struct {
-	w    io.Writer
-	json bool
-	n    int
+	w  io.Writer
+	as string // see global.output
+	n  int
 }
 
 func (w *keyWriter) write(key []byte) error {
 	w.n++
-	if !w.json {
-		text := string(key)
-		if !printable(text) {
-			text = strconv.Quote(text)
-		}
-		_, err := fmt.Fprintln(w.w, text)
+	if w.as == "table" {
+		_, err := fmt.Fprintln(w.w, shown(string(key)))
 		return err
 	}
 	k := struct {
@@ -134,6 +130,10 @@ func (w *keyWriter) write(key []byte) error {
 	if err != nil {
 		return err
 	}
+	if w.as == "ndjson" {
+		_, err = fmt.Fprintf(w.w, "%s\n", text)
+		return err
+	}
 	before := ",\n "
 	if w.n == 1 {
 		before = "[\n "
@@ -144,7 +144,7 @@ func (w *keyWriter) write(key []byte) error {
 
 func (w *keyWriter) end() (err error) {
 	switch {
-	case !w.json:
+	case w.as != "json":
 	case w.n == 0:
 		_, err = fmt.Fprintln(w.w, "[]")
 	default:

@@ -64,15 +64,18 @@ Data goes to standard output, talk to standard error. Exit codes: 0 done,
 	root.AddCommand(
 		newUp(g), newStatus(g), newAttach(g, false), newAttach(g, true), newDetach(g, false), newDetach(g, true),
 		newDrain(g), newReplace(g), newManager(g), newAuth(g), newRecover(g), newStat(g), newSlowLog(g), newHotKeys(g), newHash(g), newAssign(g), newDump(g), newBench(g), newConfig(g), newVersion(g),
-		newTop(g), newEvents(g), newCheck(g), newLog(g), newNATSContext(g), newMan(),
+		newTop(g), newEvents(g), newWatch(g), newCheck(g), newLog(g), newNATSContext(g), newMan(),
 		newBackup(g), newBackupVerify(g), newMerge(g), newRestore(g),
 		newExport(g), newImport(g), newKeys(g), newSize(g), newRepair(g),
 	)
 	return root
 }
 
+// outputs are what -o takes.
+var outputs = []string{"table", "json", "ndjson"}
+
 func (g *global) check() error {
-	if !slices.Contains([]string{"table", "json", "ndjson"}, g.output) {
+	if !slices.Contains(outputs, g.output) {
 		return cli.Usagef("-o %s: want table, json or ndjson", g.output)
 	}
 	if g.timeout <= 0 {

@@ -15,6 +15,9 @@ import (
 	"github.com/spf13/cobra"
 )
 
+// lined is what has a list that matters, of which ndjson is a line for each element.
+type lined interface{ lines() any }
+
 // print writes v as JSON, or lets table write it for people. With ndjson a list is
 // a line for each of its elements.
 func (g *global) print(cmd *cobra.Command, v any, table func(io.Writer) error) error {
@@ -25,6 +28,9 @@ func (g *global) print(cmd *cobra.Command, v any, table func(io.Writer) error) e
 		enc.SetIndent("", "  ")
 		return enc.Encode(v)
 	case "ndjson":
+		if l, ok := v.(lined); ok {
+			v = l.lines()
+		}
 		list := reflect.ValueOf(v)
 		if list.Kind() != reflect.Slice {
 			return enc.Encode(v)

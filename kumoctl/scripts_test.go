@@ -3,6 +3,7 @@ package main_test
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"net"
 	"path/filepath"
 	"regexp"
@@ -57,7 +58,7 @@ func runScript(t *testing.T, c *testenv.Cluster, file string) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "until": until, "fill": fill,
+			"exits": exits, "until": until, "fill": fill, "say": tell,
 			"halt":   func(ts *testscript.TestScript, _ bool, args []string) { c.Stop(args[0]) },
 			"launch": func(ts *testscript.TestScript, _ bool, args []string) { c.Start(args[0]) },
 		},
@@ -106,6 +107,28 @@ func until(ts *testscript.TestScript, _ bool, args []string) {
 			ts.Fatalf("not in time: %s of %v (last: %v, %s)", args[0], args[1:], err, out)
 		}
 	}
+}
+
+// tell GATEWAY LINE... sends lines of memcached's protocols, @FILE those of a file,
+// and then quit. What is answered is stdout.
+func tell(ts *testscript.TestScript, _ bool, args []string) {
+	conn, err := net.DialTimeout("tcp", args[0], testenv.Patience)
+	ts.Check(err)
+	defer conn.Close()
+	ts.Check(conn.SetDeadline(time.Now().Add(testenv.Patience)))
+	var text strings.Builder
+	for _, line := range append(args[1:], "quit") {
+		if file, ok := strings.CutPrefix(line, "@"); ok {
+			line = strings.TrimSuffix(ts.ReadFile(file), "\n")
+			line = strings.ReplaceAll(line, "\n", "\r\n")
+		}
+		text.WriteString(line + "\r\n")
+	}
+	go io.WriteString(conn, text.String())
+	answer, err := io.ReadAll(conn)
+	ts.Check(err)
+	_, err = ts.Stdout().Write(answer)
+	ts.Check(err)
 }
 
 // fill GATEWAY COUNT BYTES sets keys.

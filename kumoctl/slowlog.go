@@ -21,6 +21,26 @@ type gatewayLog struct {
 	subjects.SlowLog
 }
 
+// gatewayLogs are lines of operations, each with its gateway.
+type gatewayLogs []gatewayLog
+
+func (logs gatewayLogs) lines() any {
+	list := []gatewayOp{}
+	for _, l := range logs {
+		for _, o := range l.Operations {
+			list = append(list, gatewayOp{l.Gateway, o})
+		}
+	}
+	slices.SortStableFunc(list, func(a, b gatewayOp) int { return cmp.Compare(b.Time, a.Time) })
+	return list
+}
+
+// gatewayOp is an operation with the gateway that it came to.
+type gatewayOp struct {
+	Gateway string `json:"gateway"`
+	subjects.SlowOp
+}
+
 func newSlowLog(g *global) *cobra.Command {
 	reset := false
 	cmd := &cobra.Command{
@@ -39,7 +59,7 @@ many it keeps --slowlog-size. The server is the one that was asked last.`,
 			}
 			return g.with(cmd.Context(), func(ctx context.Context, c *admin.Client) error {
 				answers, err := askGateways[subjects.SlowLog](ctx, c, name, subjects.NodeSlowLog, subjects.SlowLogRequest{Reset: reset})
-				logs := make([]gatewayLog, 0, len(answers))
+				logs := make(gatewayLogs, 0, len(answers))
 				for _, a := range answers {
 					logs = append(logs, gatewayLog{a.Gateway, a.Answer})
 				}
@@ -51,23 +71,12 @@ many it keeps --slowlog-size. The server is the one that was asked last.`,
 	return cmd
 }
 
-func printSlowLog(w io.Writer, logs []gatewayLog) error {
-	type line struct {
-		gateway string
-		subjects.SlowOp
-	}
-	var lines []line
-	for _, l := range logs {
-		for _, o := range l.Operations {
-			lines = append(lines, line{l.Gateway, o})
-		}
-	}
-	slices.SortStableFunc(lines, func(a, b line) int { return cmp.Compare(b.Time, a.Time) })
+func printSlowLog(w io.Writer, logs gatewayLogs) error {
 	t := columns(w)
 	fmt.Fprintln(t, "WHEN\tGATEWAY\tVERB\tKEY\tSIZE\tTOOK\tRETRIES\tSERVER\tOUTCOME")
-	for _, l := range lines {
+	for _, l := range logs.lines().([]gatewayOp) {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n",
-			time.UnixMilli(l.Time).Format("2006-01-02 15:04:05.000"), l.gateway, l.Verb, cmp.Or(l.Key, "-"), size(uint64(l.Size)),
+			time.UnixMilli(l.Time).Format("2006-01-02 15:04:05.000"), l.Gateway, l.Verb, cmp.Or(l.Key, "-"), size(uint64(l.Size)),
 			time.Duration(l.Duration).Round(10*time.Microsecond), l.Retries, cmp.Or(l.Server, "-"), l.Outcome)
 	}
 	return t.Flush()

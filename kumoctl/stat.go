@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"slices"
 	"strings"
 
@@ -84,7 +85,8 @@ func stats(ctx context.Context, c *admin.Client, node string) ([]nodeStats, erro
 		if node == "" && (n.Role != subjects.RoleServer || n.State == stateDown) {
 			continue
 		}
-		if node != "" && n.Name != want && n.Addr != want && n.ID.String() != want {
+		host, _, _ := net.SplitHostPort(n.Addr)
+		if node != "" && n.Name != want && n.Addr != want && n.ID.String() != want && host != want {
 			continue
 		}
 		ns := nodeStats{Node: n.Name, Addr: n.Addr}

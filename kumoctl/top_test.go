@@ -117,6 +117,15 @@ func TestTopModel(t *testing.T) {
 	if screen := m.render(); !strings.Contains(screen, "sort by items") {
 		t.Error(screen)
 	}
+	eventually(t, "how long the gateway takes is known", func() bool {
+		m.Update(m.Init()())
+		g := m.gateways()
+		return len(g) == 1 && g[0].Read99 > 0 && g[0].Write50 > 0 && g[0].QPS > 0
+	})
+	m.Update(tea.WindowSizeMsg{Width: 80, Height: 24})
+	if screen := m.render(); !strings.Contains(screen, "READ p50") || !strings.Contains(screen, "WRITE p50") || !strings.Contains(screen, "127.0.0.11:11211") {
+		t.Errorf("no gateway:\n%s", screen)
+	}
 	m.Update(tea.WindowSizeMsg{Width: 80, Height: 5})
 	key("up")
 	if n := strings.Count(m.render(), "\n"); n > 4 {

@@ -10,9 +10,10 @@ import (
 	"github.com/etolabo/kumofs/subjects"
 )
 
-// topRow is a server with its rates.
+// topRow is a server with its rates, or a gateway.
 type topRow struct {
 	Addr      string  `json:"addr"`
+	Role      string  `json:"role"`
 	State     string  `json:"state"`
 	Get       uint64  `json:"get"`
 	Set       uint64  `json:"set"`
@@ -34,7 +35,8 @@ type topRow struct {
 	Disk      uint64  `json:"disk_bytes"`
 	Uptime    int64   `json:"uptime"`
 	Zone      string  `json:"zone,omitempty"`
-	node      subjects.NodeStatus
+	*subjects.Took
+	node subjects.NodeStatus
 }
 
 // topColumn is one column. Those of the highest rank are the last to go when the
@@ -81,6 +83,35 @@ var topColumns = []topColumn{
 	numberColumn("CLOCK", 30, func(r topRow) int64 { return r.Clock }, func(ms int64) string { return fmt.Sprintf("%+dms", ms) }),
 	numberColumn("TIME", 25, func(r topRow) int64 { return r.Time }, clockTime),
 	numberColumn("UPTIME", 22, func(r topRow) int64 { return r.Uptime }, uptime),
+}
+
+// gatewayColumns are those of gateways, which are listed below the servers.
+var gatewayColumns = []topColumn{
+	textColumn("GATEWAY", 100, func(r topRow) string { return r.Addr }),
+	textColumn("STATUS", 99, func(r topRow) string { return r.State }),
+	numberColumn("GET/S", 80, func(r topRow) float64 { return r.GetRate }, short),
+	numberColumn("SET/S", 79, func(r topRow) float64 { return r.SetRate }, short),
+	numberColumn("DEL/S", 60, func(r topRow) float64 { return r.DelRate }, short),
+	numberColumn("QPS", 85, func(r topRow) float64 { return r.QPS }, short),
+	numberColumn("READ p50", 93, func(r topRow) int64 { return r.Read50 }, microseconds),
+	numberColumn("p99", 95, func(r topRow) int64 { return r.Read99 }, microseconds),
+	numberColumn("WRITE p50", 92, func(r topRow) int64 { return r.Write50 }, microseconds),
+	numberColumn("p99", 94, func(r topRow) int64 { return r.Write99 }, microseconds),
+	numberColumn("UPTIME", 22, func(r topRow) int64 { return r.Uptime }, uptime),
+}
+
+// microseconds prints a time that is known to a factor of two; 0: nothing took any.
+func microseconds(us int64) string {
+	d := time.Duration(us) * time.Microsecond
+	switch {
+	case us == 0:
+		return "-"
+	case d < time.Millisecond:
+		return fmt.Sprintf("%dµs", us)
+	case d < time.Second:
+		return fmt.Sprintf("%.3gms", float64(us)/1e3)
+	}
+	return fmt.Sprintf("%.3gs", d.Seconds())
 }
 
 func clockTime(ms int64) string {

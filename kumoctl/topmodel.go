@@ -21,7 +21,8 @@ type topModel struct {
 
 	st    *subjects.ClusterStatus
 	err   error             // of the last look
-	rates map[string]topRow // by name: what there was to compare with, and the rates
+	rates map[string]topRow // by name, of servers: what there was to compare with, and the rates
+	gates map[string]topRow // by ID, of gateways: likewise
 
 	width, height int
 	sort          int // index in topColumns
@@ -32,7 +33,7 @@ type topModel struct {
 
 func newTopModel(order string) (*topModel, error) {
 	i, err := topColumnNamed(order)
-	return &topModel{sort: i, rates: map[string]topRow{}, width: 80, height: 24}, err
+	return &topModel{sort: i, rates: map[string]topRow{}, gates: map[string]topRow{}, width: 80, height: 24}, err
 }
 
 // looked brings a status, or the error that came instead.
@@ -107,13 +108,23 @@ func (m *topModel) cursor(rows []topRow) int {
 
 // take notes a status and what has changed since the one before.
 func (m *topModel) take(st *subjects.ClusterStatus) {
-	rates := map[string]topRow{}
+	rates, gates := map[string]topRow{}, map[string]topRow{}
 	for _, n := range st.Nodes {
-		if n.Role == subjects.RoleServer {
+		switch n.Role {
+		case subjects.RoleServer:
 			rates[n.Name] = rated(n, m.rates[n.Name])
+		case subjects.RoleGateway:
+			r := rated(n, m.gates[n.ID.String()])
+			if len(n.Listen) > 0 {
+				r.Addr = n.Listen[0]
+			}
+			if r.Took = new(subjects.Took); n.State != stateDown {
+				*r.Took = n.Load.Took
+			}
+			gates[n.ID.String()] = r
 		}
 	}
-	m.st, m.rates = st, rates
+	m.st, m.rates, m.gates = st, rates, gates
 }
 
 // rated makes a row of a server. Rates are by its own clock, since the heartbeat
@@ -121,7 +132,7 @@ func (m *topModel) take(st *subjects.ClusterStatus) {
 func rated(n subjects.NodeStatus, was topRow) topRow {
 	l := n.Load
 	r := topRow{
-		Addr: n.Addr, State: n.State, Get: l.Get, Set: l.Set, Delete: l.Delete, Items: l.Items, Time: n.Time, Clock: n.Clock,
+		Addr: n.Addr, Role: string(n.Role), State: n.State, Get: l.Get, Set: l.Set, Delete: l.Delete, Items: l.Items, Time: n.Time, Clock: n.Clock,
 		Epoch: uint64(n.Epoch), Primaries: n.Primary, Replicas: n.Replica, Gaps: n.Gaps, Copying: n.Learner,
 		Lag: l.Unapplied, Disk: l.Bytes, Uptime: n.Uptime, Zone: n.Zone, node: n,
 	}
@@ -151,6 +162,18 @@ func (m *topModel) rows() []topRow {
 		}
 		return cmp.Or(c, cmp.Compare(a.Addr, b.Addr), cmp.Compare(a.node.Name, b.node.Name))
 	})
+	return rows
+}
+
+// gateways are those that are up, by address.
+func (m *topModel) gateways() []topRow {
+	rows := []topRow{}
+	for _, r := range m.gates {
+		if r.State != stateDown {
+			rows = append(rows, r)
+		}
+	}
+	slices.SortFunc(rows, func(a, b topRow) int { return cmp.Or(cmp.Compare(a.Addr, b.Addr), cmp.Compare(a.node.ID, b.node.ID)) })
 	return rows
 }
 
@@ -210,14 +233,22 @@ func (m *topModel) summary() string {
 	return strings.Join(lines, "\n") + "\n"
 }
 
-// list draws as many servers as fit below some lines, the chosen one among them.
+// maxTopGateways is how many gateways are listed on a terminal, at most.
+const maxTopGateways = 4
+
+// list draws as many servers as fit below some lines, the chosen one among them, and
+// some gateways.
 func (m *topModel) list(above int) string {
 	rows := m.rows()
 	at := m.cursor(rows)
-	room := max(1, m.height-above-strings.Count(m.summary(), "\n")-3)
+	gates := ""
+	if most := min(maxTopGateways, m.height/6); most > 0 {
+		gates = m.gatewayList(m.width, most)
+	}
+	room := max(1, m.height-above-strings.Count(m.summary(), "\n")-3-strings.Count(gates, "\n"))
 	first := max(0, at-room+1)
 	rows = rows[first:min(len(rows), first+room)]
-	t := m.table(rows, m.width)
+	t := tableOf(topColumns, rows, m.width)
 	plain := t.style
 	t.style = func(row, col int) lipgloss.Style {
 		if row == at-first {
@@ -225,36 +256,50 @@ func (m *topModel) list(above int) string {
 		}
 		return plain(row, col)
 	}
-	return t.render()
+	return t.render() + gates
 }
 
-// table has the columns that fit into a width, all if it is 0.
-func (m *topModel) table(rows []topRow, width int) *grid {
-	shown := make([]bool, len(topColumns))
+// gatewayList draws gateways, most of them at most, 0: all; behind an empty line.
+func (m *topModel) gatewayList(width, most int) string {
+	rows := m.gateways()
+	if len(rows) == 0 {
+		return ""
+	}
+	more := ""
+	if most > 0 && len(rows) > most {
+		more = faintStyle.Render(fmt.Sprintf("\n%d more gateways: kumoctl status", len(rows)-most))
+		rows = rows[:most]
+	}
+	return "\n\n" + tableOf(gatewayColumns, rows, width).render() + more
+}
+
+// tableOf has the columns that fit into a width, all if it is 0.
+func tableOf(columns []topColumn, rows []topRow, width int) *grid {
+	shown := make([]bool, len(columns))
 	for i := range shown {
 		shown[i] = true
 	}
 	for {
-		t := topGrid(rows, shown)
+		t := topGrid(columns, rows, shown)
 		if width == 0 || lipgloss.Width(t.render()) <= width {
 			return t
 		}
 		worst := -1
-		for i, c := range topColumns {
-			if shown[i] && (worst < 0 || c.rank < topColumns[worst].rank) {
+		for i, c := range columns {
+			if shown[i] && (worst < 0 || c.rank < columns[worst].rank) {
 				worst = i
 			}
 		}
-		if shown[worst] = false; topColumns[worst].rank >= topColumns[0].rank {
+		if shown[worst] = false; columns[worst].rank >= columns[0].rank {
 			return t
 		}
 	}
 }
 
-func topGrid(rows []topRow, shown []bool) *grid {
+func topGrid(columns []topColumn, rows []topRow, shown []bool) *grid {
 	t := &grid{}
 	status := -1
-	for i, c := range topColumns {
+	for i, c := range columns {
 		if shown[i] {
 			if c.title == "STATUS" {
 				status = len(t.titles)
@@ -264,7 +309,7 @@ func topGrid(rows []topRow, shown []bool) *grid {
 	}
 	for _, r := range rows {
 		var cells []string
-		for i, c := range topColumns {
+		for i, c := range columns {
 			if shown[i] {
 				cells = append(cells, c.text(r))
 			}

@@ -94,6 +94,9 @@ func (c *conn) submit(r *memcache.Request) {
 	hash := xxhash.Sum64(key)
 	verb := verbOf(r)
 	c.sample(hash, key, verb != 0)
+	if c.g.cache != nil && c.fromCache(r, hash, key) {
+		return
+	}
 	o := c.reserve(r, len(key)+len(r.Value)+opOverhead, true, hash, verb)
 	if o == nil {
 		return
@@ -102,5 +105,8 @@ func (c *conn) submit(r *memcache.Request) {
 	c.g.held.Add(int64(o.size))
 	o.lasts = c.g.lim.operation()
 	o.deadline = time.Now().Add(o.lasts)
+	if c.g.cache != nil {
+		c.g.cache.began(o)
+	}
 	c.g.router.send(o, r, key)
 }

@@ -68,10 +68,12 @@ func (c *conn) flushAll(r *memcache.Request) {
 		return
 	}
 	c.await(func() bool { return c.head == c.tail || c.broken })
+	c.g.cache.clear()
 	result := make(chan memcache.Reply, 1)
 	c.g.router.flush(func(a memcache.Reply) { result <- a })
 	var a memcache.Reply
 	c.aside(func() { a = <-result })
+	c.g.cache.clear()
 	c.answer(r, a)
 }
 
@@ -97,6 +99,7 @@ func (g *Gateway) flushLater(at int64) {
 		g.mu.Unlock()
 		defer g.tasks.Done()
 		g.router.flush(func(a memcache.Reply) {
+			g.cache.clear()
 			if a.Status.IsError() {
 				g.o.Log.Error("delayed flush_all failed", "err", a.Status.String())
 			}

@@ -29,6 +29,7 @@ type Gateway struct {
 	asked     []*bus.Sub // operators' questions
 	slow      *slowLog
 	hot       *hotKeys
+	cache     *localCache // nil: none
 	listeners []entrance
 	started   time.Time
 	buffers   sync.Pool // of *readBuf
@@ -72,6 +73,7 @@ func Open(o Options) (_ *Gateway, err error) {
 		o: o, lim: newLimits(&o), boot: newBootID(), started: time.Now(),
 		conns: make(map[*conn]struct{}), closing: make(chan struct{}), ended: make(chan struct{}),
 		slow: newSlowLog(o.SlowThreshold, o.SlowSize), hot: newHotKeys(time.Now()),
+		cache: newLocalCache(o.LocalCache, o.LocalCacheTTL),
 	}
 	g.buffers.New = func() any { return new(readBuf) }
 	g.outs.New = func() any { return new(outBuf) }

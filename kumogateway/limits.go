@@ -12,12 +12,17 @@ type Limits struct {
 	OpTimeout      time.Duration
 	IdleTimeout    time.Duration
 	EnableFlushAll bool
+	SlowThreshold  time.Duration
+	SlowSize       int
 }
 
 // SetLimits changes limits. MaxConnections closes nobody who is there; an
 // operation that is under way keeps its time, and an idle connection the deadline
 // that it has, until it says something.
-func (g *Gateway) SetLimits(l Limits) { g.lim.set(l) }
+func (g *Gateway) SetLimits(l Limits) {
+	g.lim.set(l)
+	g.slow.set(l.SlowThreshold, l.SlowSize)
+}
 
 // limits are those in force. Connections only read them, so that their cores
 // share the cache line.
@@ -29,7 +34,7 @@ type limits struct {
 
 func newLimits(o *Options) *limits {
 	l := new(limits)
-	l.set(Limits{o.MaxConnections, o.OpTimeout, o.IdleTimeout, o.EnableFlushAll})
+	l.set(Limits{MaxConnections: o.MaxConnections, OpTimeout: o.OpTimeout, IdleTimeout: o.IdleTimeout, EnableFlushAll: o.EnableFlushAll})
 	return l
 }
 

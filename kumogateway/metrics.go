@@ -107,6 +107,12 @@ func (g *Gateway) Metrics() []prometheus.Collector {
 		func(v *view) metrics.Times { return v.times.write }, "operation", "write")
 	s.Counter("kumofs_gateway_slow_operations_total", "Operations that took as long as --slowlog-threshold or longer.",
 		func(v *view) float64 { return float64(v.g.slow.count()) })
+	s.Counter("kumofs_gateway_local_cache_hits_total", "Requests that the local cache answered (--local-cache).",
+		func(v *view) float64 { return float64(v.g.cache.served()) })
+	s.Gauge("kumofs_gateway_local_cache_bytes", "Bytes, about, of values in the local cache.",
+		func(v *view) float64 { return float64(v.g.cache.held()) })
+	s.Gauge("kumofs_gateway_local_cache_bound_bytes", "Bound of local_cache_bytes: --local-cache; 0 without one.",
+		func(v *view) float64 { return float64(v.g.o.LocalCache) })
 	s.Gauge("kumofs_gateway_waiting_operations", "Operations that wait for a newer partition table or for their next attempt.",
 		func(v *view) float64 { return float64(v.waiting) })
 	s.Gauge("kumofs_gateway_ring_revision", "Revision of the partition table that the gateway goes by; 0 for none.",

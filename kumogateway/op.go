@@ -29,6 +29,7 @@ type op struct {
 	try     *attempt
 	req     memcache.Request // without Key, Value and Args
 	hash    uint64           // of the key with its prefix
+	seen    uint32           // of a read, with a local cache: see localCache.mark
 	verb    subjects.Verb    // 0: a read
 	body    []byte           // the message of the last attempt; holds key and value
 	to      *route           // to whom the last attempt went; nil: there was none
@@ -323,6 +324,7 @@ func (o *op) translate(rep *subjects.Reply) memcache.Reply {
 		}
 		a.Status = s
 	}
+	a.Stale, a.Sent, a.Won = rep.Marks&subjects.MarkStale != 0, rep.Marks&subjects.MarkSent != 0, rep.Marks&subjects.MarkWon != 0
 	if o.req.Syntax != memcache.SyntaxText {
 		o.details(&a, rep)
 	}
@@ -349,7 +351,6 @@ func (o *op) details(a *memcache.Reply, rep *subjects.Reply) {
 		a.Status = memcache.StatusNotStored // as where memcached has no room to append
 	}
 	a.Size, a.Idle, a.Hit = rep.Size, rep.Idle, rep.Hit
-	a.Stale, a.Sent, a.Won = rep.Marks&subjects.MarkStale != 0, rep.Marks&subjects.MarkSent != 0, rep.Marks&subjects.MarkWon != 0
 	switch m := o.req.Meta; {
 	case rep.Expiry != 0:
 		a.TTL = max(0, rep.Expiry-time.Now().Unix())

@@ -41,6 +41,9 @@ type Options struct {
 	MaxHeld        int // bytes of all requests that wait for answers and, again, of those that are being read
 	MaxAnswers     int // bytes of all answers that clients have not taken, about; beyond, each gets one at a time; beyond twice that, errors for what it asked before; beyond four times that, errors
 
+	LocalCache    int64         // bytes of values that were read lately and are answered without asking a server; 0: none
+	LocalCacheTTL time.Duration // how old such an answer may be
+
 	SlowThreshold time.Duration // operations that take at least so long are kept for the slow log; 0: none
 	SlowSize      int           // how many of them
 
@@ -64,6 +67,7 @@ func Defaults() Options {
 		MaxBuffered:    8 << 20,
 		MaxHeld:        512 << 20,
 		MaxAnswers:     256 << 20,
+		LocalCacheTTL:  time.Second,
 		SlowThreshold:  100 * time.Millisecond,
 		SlowSize:       128,
 		Version:        "dev",
@@ -92,6 +96,8 @@ func (o *Options) check() error {
 		return fmt.Errorf("item size %d: want 1 to %d bytes", o.MaxItemSize, subjects.MaxValue)
 	case o.OpTimeout <= 0 || o.StallTimeout <= 0 || o.MaxConnections < 1 || o.MaxOutstanding < 1 || o.MaxBuffered < 1 || o.MaxHeld < 1 || o.MaxAnswers < 1:
 		return errors.New("time-outs and limits must be positive")
+	case o.LocalCache != 0 && o.LocalCache < minLocalCache || o.LocalCacheTTL <= 0:
+		return fmt.Errorf("local cache of %d bytes, for %s: want 0 or at least 1M, and for more than 0", o.LocalCache, o.LocalCacheTTL)
 	case o.SlowThreshold < 0 || o.SlowSize < 0 || o.SlowSize > subjects.MaxSlowLog:
 		return fmt.Errorf("slow log: a threshold of %s for %d operations; want 0 or more, and at most %d", o.SlowThreshold, o.SlowSize, subjects.MaxSlowLog)
 	}

@@ -133,6 +133,9 @@ func (c *conn) finish(o *op, a *memcache.Reply, b *bus.Batch) {
 		return
 	}
 	c.g.held.Add(-int64(o.size))
+	if c.g.cache != nil {
+		c.g.cache.ended(o, a)
+	}
 	took := o.took(b)
 	if c.g.slow.slow(took) {
 		c.keepSlow(o, a, took)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -16,10 +17,11 @@ import (
 // gateway that is so busy that all take long must not become slower by it: an
 // operation is copied into the ring, and made readable when it is read.
 type slowLog struct {
-	threshold time.Duration // 0: none is kept
+	threshold atomic.Int64 // nanoseconds; 0: none is kept
 
 	mu    sync.Mutex
-	ops   []slowOp // a ring, once it is full
+	ops   []slowOp // a ring, once it is full; the oldest is at next
+	next  int
 	room  int
 	total uint64
 }
@@ -38,19 +40,42 @@ type slowOp struct {
 }
 
 func newSlowLog(threshold time.Duration, room int) *slowLog {
-	return &slowLog{threshold: threshold, room: room}
+	l := new(slowLog)
+	l.set(threshold, room)
+	return l
+}
+
+// set changes what is kept from now on. Of what is there the newest stay.
+func (l *slowLog) set(threshold time.Duration, room int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if room != l.room {
+		ops := append(append([]slowOp{}, l.ops[l.next:]...), l.ops[:l.next]...)
+		l.ops, l.next, l.room = ops[max(0, len(ops)-room):], 0, room
+	}
+	if room == 0 {
+		threshold = 0
+	}
+	l.threshold.Store(int64(threshold))
 }
 
 // slow tells whether an operation that took so long is to be kept.
-func (l *slowLog) slow(took time.Duration) bool { return l.threshold > 0 && took >= l.threshold }
+func (l *slowLog) slow(took time.Duration) bool {
+	threshold := l.threshold.Load()
+	return threshold > 0 && int64(took) >= threshold
+}
 
 func (l *slowLog) add(o *slowOp) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.ops) < l.room {
+	switch {
+	case l.room == 0: // since it was judged
+		return
+	case len(l.ops) < l.room:
 		l.ops = append(l.ops, *o)
-	} else {
-		l.ops[l.total%uint64(l.room)] = *o
+	default:
+		l.ops[l.next] = *o
+		l.next = (l.next + 1) % l.room
 	}
 	l.total++
 }
@@ -59,12 +84,12 @@ func (l *slowLog) add(o *slowOp) {
 func (l *slowLog) read(reset bool) subjects.SlowLog {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	out := subjects.SlowLog{Threshold: int64(l.threshold), Room: l.room, Total: l.total, Operations: []subjects.SlowOp{}}
+	out := subjects.SlowLog{Threshold: l.threshold.Load(), Room: l.room, Total: l.total, Operations: []subjects.SlowOp{}}
 	for i := range len(l.ops) {
-		out.Operations = append(out.Operations, l.ops[(l.total-1-uint64(i))%uint64(l.room)].readable())
+		out.Operations = append(out.Operations, l.ops[(l.next+len(l.ops)-1-i)%len(l.ops)].readable())
 	}
 	if reset {
-		l.ops, l.total = nil, 0
+		l.ops, l.next, l.total = nil, 0, 0
 	}
 	return out
 }

@@ -52,6 +52,40 @@ func TestSlowLogRing(t *testing.T) {
 	}
 }
 
+// Another size keeps the newest, and another threshold holds from then on.
+func TestSlowLogChanges(t *testing.T) {
+	l := newSlowLog(time.Millisecond, 4)
+	sizes := func() (list []int) {
+		for _, o := range l.read(false).Operations {
+			list = append(list, o.Size)
+		}
+		return list
+	}
+	for n := 1; n <= 6; n++ {
+		l.add(&slowOp{size: n})
+	}
+	for _, step := range []struct {
+		room int
+		add  int
+		want string
+	}{{3, 0, "[6 5 4]"}, {3, 7, "[7 6 5]"}, {5, 8, "[8 7 6 5]"}, {5, 9, "[9 8 7 6 5]"}, {5, 10, "[10 9 8 7 6]"}, {1, 0, "[10]"}, {0, 11, "[]"}, {2, 12, "[12]"}} {
+		l.set(time.Millisecond, step.room)
+		if step.add > 0 {
+			l.add(&slowOp{size: step.add})
+		}
+		if got := fmt.Sprint(sizes()); got != step.want {
+			t.Errorf("with room for %d and %d added: %s, want %s", step.room, step.add, got, step.want)
+		}
+	}
+	l.set(time.Second, 2)
+	if l.slow(time.Millisecond) || !l.slow(time.Second) {
+		t.Error("the threshold stays as it was")
+	}
+	if l.set(time.Second, 0); l.slow(time.Hour) {
+		t.Error("without room something is slow")
+	}
+}
+
 func BenchmarkSlowLog(b *testing.B) {
 	l := newSlowLog(1, 128)
 	o := &slowOp{nkey: 30}

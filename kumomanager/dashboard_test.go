@@ -3,10 +3,12 @@ package kumomanager
 import (
 	"encoding/json"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/etolabo/kumofs/kumomanager/dashboard"
+	"github.com/etolabo/kumofs/subjects"
 )
 
 // Each manager shows what the leader says and what its own table has.
@@ -54,6 +56,55 @@ func TestDashboardOfEachManager(t *testing.T) {
 			}
 			return false
 		})
+	}
+}
+
+// A manager that was started again shows, and tells, what the leader has heard before.
+func TestEventsFromBeforeAManagerBegan(t *testing.T) {
+	g := newGroup(t, 3, func(o *Options) { o.HTTP = "127.0.0.1:1" })
+	g.leader()
+	newServer(t, g, 1)
+	eventually(t, "the server is seen", func() bool { return len(g.leader().Table().Nodes) == 1 })
+	g.attach()
+	follower := (g.index(g.leader()) + 1) % 3
+	eventually(t, "the leader has heard of it", func() bool {
+		var rep subjects.EventsReport
+		return g.admin(subjects.AdminEvents, nil, &rep) == nil && slices.ContainsFunc(rep.Events, isAttached)
+	})
+	g.stop(follower)
+	g.open(follower)
+	m := g.managers[follower]
+	eventually(t, "it knows what was before", func() bool {
+		return slices.ContainsFunc(m.seat.recent.since(0).Events, isAttached)
+	})
+	eventually(t, "its page shows it", func() bool {
+		w := httptest.NewRecorder()
+		m.Dashboard().ServeHTTP(w, httptest.NewRequest("GET", "/snapshot", nil))
+		return strings.Contains(w.Body.String(), `"kind":"attached"`)
+	})
+}
+
+func isAttached(e subjects.Event) bool { return e.Kind == subjects.EventAttached }
+
+// What is known already is not told twice, and the oldest go.
+func TestEarlierEventsAreMerged(t *testing.T) {
+	var r recentEvents
+	at := func(ms int64) subjects.Event { return subjects.Event{Kind: "k", Time: ms} }
+	r.list = []subjects.Event{at(3), at(4)}
+	r.before([]subjects.Event{at(1), at(3), at(2)})
+	var got []int64
+	for _, e := range r.list {
+		got = append(got, e.Time)
+	}
+	if !slices.Equal(got, []int64{1, 2, 3, 4}) {
+		t.Errorf("%v", got)
+	}
+	many := make([]subjects.Event, maxRecent)
+	for i := range many {
+		many[i] = at(int64(100 + i))
+	}
+	if r.before(many); len(r.list) != maxRecent || r.list[maxRecent-1].Time != 4 {
+		t.Errorf("%d events, the last of %d", len(r.list), r.list[len(r.list)-1].Time)
 	}
 }
 

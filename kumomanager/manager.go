@@ -79,6 +79,7 @@ func Open(o Options) (_ *Manager, err error) {
 		return nil, err
 	}
 	m.wg.Go(m.beat)
+	m.wg.Go(m.remember)
 	return m, nil
 }
 

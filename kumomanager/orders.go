@@ -2,6 +2,7 @@ package kumomanager
 
 import (
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"time"
@@ -172,8 +173,24 @@ func shorten(list []string) string {
 	return strings.Join(list, " ")
 }
 
-// choose finds the servers that a command names, by name, address or ID; without
-// names it is all that fit.
+// onHost returns the server of a host that has one, since ports that are the default's
+// are left out where people can.
+func onHost(t *ring.Table, host string) (found ring.Node, ok bool) {
+	for _, n := range t.Nodes {
+		if h, _, err := net.SplitHostPort(n.Addr); err == nil && h == host {
+			switch {
+			case ok && n.Addr != found.Addr:
+				return ring.Node{}, false
+			case !ok || n.Up: // one that was at the address in earlier times is no other
+				found, ok = n, true
+			}
+		}
+	}
+	return found, ok
+}
+
+// choose finds the servers that a command names, by name, address, ID, or the host if
+// it is the only one there; without names it is all that fit.
 func choose(t *ring.Table, who []string, fits func(ring.Node) bool) ([]ring.Node, error) {
 	var out []ring.Node
 	if len(who) == 0 {
@@ -188,6 +205,9 @@ func choose(t *ring.Table, who []string, fits func(ring.Node) bool) ([]ring.Node
 		n, ok := t.NodeNamed(name)
 		if id, err := ring.ParseNodeID(name); !ok && err == nil {
 			n, ok = t.Node(id)
+		}
+		if !ok {
+			n, ok = onHost(t, name)
 		}
 		if !ok {
 			return nil, fmt.Errorf("%w %s: there are %s", subjects.ErrUnknownNode, name, shorten(addresses(t.Nodes)))

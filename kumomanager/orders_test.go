@@ -115,3 +115,21 @@ func TestPace(t *testing.T) {
 		t.Errorf("at rest: %d bytes a second of %d samples", p.rate(), len(p.samples))
 	}
 }
+
+// A server may be named by its host, if that has no other.
+func TestServersByHost(t *testing.T) {
+	table := &ring.Table{Nodes: []ring.Node{
+		{ID: 1, Name: "svr1-19800", Addr: "svr1:19800"}, {ID: 2, Name: "svr1-19800", Addr: "svr1:19800", Up: true},
+		{ID: 3, Name: "svr2-19800", Addr: "svr2:19800"}, {ID: 4, Name: "svr2-19801", Addr: "svr2:19801", Up: true},
+		{ID: 5, Name: "--1-19800", Addr: "[::1]:19800", Up: true},
+	}}
+	for name, want := range map[string]ring.NodeID{"svr1": 2, "svr2": 0, "svr2:19800": 3, "svr2-19801": 4, "::1": 5, "svr3": 0} {
+		got, err := choose(table, []string{name}, nil)
+		switch {
+		case want == 0 && !errors.Is(err, subjects.ErrUnknownNode):
+			t.Errorf("%s: %v, %v", name, got, err)
+		case want != 0 && (err != nil || len(got) != 1 || got[0].ID != want):
+			t.Errorf("%s: %v, %v, want %s", name, got, err, want)
+		}
+	}
+}

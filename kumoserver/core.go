@@ -237,7 +237,14 @@ func (c *core) configure(t *ring.Table) {
 			}
 			p.epoch = cfg.Epoch
 		}
+		fed, before := c.s.feed.on.Load(), uint64(0)
+		if fed {
+			before = p.machine.Status().Commit
+		}
 		c.step(p, replica.Configure{Config: *cfg, Now: c.now})
+		if fed {
+			c.feedLead(p, before, feedAgain)
+		}
 	}
 	for id := range c.early {
 		c.ringCame(id)

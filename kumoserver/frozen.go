@@ -44,17 +44,21 @@ const (
 	// frozenFor is for how long a copy stays frozen of which nobody asks anything:
 	// shorter than whoever finds all frozen asks again.
 	frozenFor = 45 * time.Second
-	// frozenRate is how many bytes of frozen copies are read a second.
-	frozenRate = 64 << 20
 	// A piece is so large, about, and digests are of so many bytes.
 	pieceBytes   = 64 << 10
 	digestsBytes = 4 << 20
 	maxFreeze    = 10 * time.Second
 )
 
-func newFrozen() *frozen {
+// DefaultReadRate is how many bytes of frozen copies a server reads a second.
+const DefaultReadRate = 64 << 20
+
+// minReadRate is what whoever reads has some of within the time for which it waits.
+const minReadRate = 256 << 10
+
+func newFrozen(bytesPerSecond int64) *frozen {
 	return &frozen{
-		pace: rate.NewLimiter(frozenRate, digest.MaxRecord+pieceBytes), slots: make(chan struct{}, maxQuestions),
+		pace: rate.NewLimiter(rate.Limit(bytesPerSecond), digest.MaxRecord+pieceBytes), slots: make(chan struct{}, maxQuestions),
 		open: map[string]*frozenCopy{},
 	}
 }
@@ -257,6 +261,8 @@ func (f *frozen) add(id string, c *store.Frozen) error {
 	f.open[id] = &frozenCopy{c, time.Now()}
 	return nil
 }
+
+func (f *frozen) setRate(bytesPerSecond int64) { f.pace.SetLimit(rate.Limit(bytesPerSecond)) }
 
 // rest waits for as long as so many bytes may take.
 func (f *frozen) rest(ctx context.Context, bytes int) error {

@@ -60,6 +60,9 @@ type Options struct {
 	// meets, -1 for none; ScrubEvery is how long after a pass the next begins.
 	ScrubRate  int64
 	ScrubEvery time.Duration
+	// ReadRate is how many bytes a second are read for backups, exports and
+	// comparisons of copies together (DefaultReadRate).
+	ReadRate int64
 	// Replica are the times and bounds of replication.
 	Replica replica.Options
 	// Lease is how long a primary may read without asking again (1 s). It is as
@@ -178,6 +181,9 @@ func (o Options) withDefaults() (Options, error) {
 		o.Replica = o.Replica.WithLease(int64(o.Lease))
 	}
 	o.Replica.Confirm = o.Read == ReadConfirm
+	if o.ReadRate = orDefault(o.ReadRate, DefaultReadRate); o.ReadRate < minReadRate {
+		return o, fmt.Errorf("--read-rate: %d bytes a second, want at least %d", o.ReadRate, minReadRate)
+	}
 	o.HeartbeatEvery = orDefault(o.HeartbeatEvery, 150*time.Millisecond)
 	o.StopWithin = orDefault(o.StopWithin, 5*time.Second)
 	o.Version = orDefault(o.Version, "dev")

@@ -20,6 +20,9 @@ func (c *core) perform(p *part, e replica.Effect) {
 		err = c.store.Append(e.Entry)
 	case replica.Commit:
 		c.store.Commit(p.id, e.Seq)
+		if c.s.feed.on.Load() {
+			c.s.feed.committed(p.id, e.Seq)
+		}
 	case replica.Reply:
 		if who, ok := c.waiters.take(e.ID); ok {
 			if e.Until != 0 && boottime() >= e.Until {

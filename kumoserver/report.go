@@ -14,6 +14,9 @@ const maxBeatAge = 10 * time.Second
 // SetScrub changes Options.ScrubRate and Options.ScrubEvery while the server runs.
 func (s *Server) SetScrub(rate int64, every time.Duration) { s.store.SetScrub(rate, every) }
 
+// SetReadRate changes Options.ReadRate while the server runs.
+func (s *Server) SetReadRate(rate int64) { s.frozen.setRate(rate) }
+
 // CanServe tells whether the managers know this process, so that it can lead and
 // hold what they give it.
 func (s *Server) CanServe() bool {

@@ -47,6 +47,7 @@ type Server struct {
 
 	frozen   *frozen
 	compares *compares
+	feed     *feed
 	recent   *recent
 	gauges   gauges
 	inbox    *inbox
@@ -84,11 +85,12 @@ func Open(o Options) (_ *Server, err error) {
 	}
 	s := &Server{
 		o: o, start: time.Now(), name: subjects.NodeName(o.Listen), gateways: o.Cluster.Gateways(), recent: newRecent(time.Now().UnixMilli()),
-		timed: newTimed(), frozen: newFrozen(), compares: newCompares(), inbox: newInbox(), asks: make(chan ring.Change, 2*ring.MaxPartitions),
+		timed: newTimed(), frozen: newFrozen(o.ReadRate), compares: newCompares(), inbox: newInbox(), asks: make(chan ring.Change, 2*ring.MaxPartitions),
 	}
 	s.log = o.Log.With("node", s.name)
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	s.mover = newMover(s)
+	s.feed = newFeed(s)
 	defer func() {
 		if err != nil {
 			s.Close()
@@ -192,6 +194,9 @@ func (s *Server) run() (err error) {
 		return err
 	}
 	if err = s.serveFrozen(); err != nil {
+		return err
+	}
+	if err = s.serveFeed(); err != nil {
 		return err
 	}
 	s.background.Go(func() error {

@@ -35,6 +35,7 @@ func (s *Server) stat() map[string]any {
 		"moved_bytes": l.MovedBytes,
 		"moved_items": l.MovedItems,
 		"refused":     s.refused.Load(),
+		"feeds":       s.feed.count(),
 		"store":       st,
 		"disk":        s.disk(),
 		"bus":         s.bus.Stats(),

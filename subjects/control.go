@@ -219,8 +219,8 @@ type EventsRequest struct {
 	Since int64 `json:"since,omitempty"`
 }
 
-// EventsReport is what the leader remembers, oldest first: a thousand at most, and
-// none from before it began.
+// EventsReport is what the leader remembers, oldest first: a thousand at most. Of the
+// time before it began it has what the leader of then remembered.
 type EventsReport struct {
 	Events []Event `json:"events"`
 }

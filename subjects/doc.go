@@ -38,8 +38,16 @@
 //	primary ── Range ──▶ learner         kumodata.<cluster>.srv.<node>.part.<pid>.stream, in key order, between entries
 //	primary ── ChangeRequest ──▶ leader  kumo.<cluster>.ring.change: the learner is in sync
 //
+// # One change, as a watcher hears of it
+//
+//	kumoctl ── FeedRequest ──▶ servers   kumodata.<cluster>.feeds, every two seconds: keys that begin with user:
+//	server ── FeedReport ──▶ kumoctl     kumodata.<cluster>.feed.<hash>: how far each partition is that it leads
+//	primary                              commits an entry and, beside its other work, reads its log up to there
+//	primary ── FeedReport ──▶ kumoctl    what became of the keys, and from where to where that is all
+//
 // Control subjects start with kumo.<cluster>. and carry JSON, so that
 // `nats sub 'kumo.>'` reads like a log and draws no data. Data subjects start
-// with kumodata.<cluster>. and carry frames of msgpack arrays (package bus).
+// with kumodata.<cluster>. and carry frames of msgpack arrays (package bus);
+// feeds, which carry keys, are JSON.
 // User keys never appear in a subject.
 package subjects

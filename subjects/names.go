@@ -125,6 +125,18 @@ func (c Cluster) Gateways() string { return c.data() + "gw." }
 // kumoctl → server; PieceRequest → Piece, without a frame. Safe to repeat.
 func (c Cluster) Pieces(node string) string { return c.data() + "srv." + node + ".pieces" }
 
+// Feeds is where whoever wants to hear of changes says so, again and again: a server
+// forgets it after FeedLasts. Watcher → all servers; a FeedRequest in JSON. Servers
+// answer on Feed.
+func (c Cluster) Feeds() string { return c.data() + "feeds" }
+
+// Feed is where servers tell of changes of keys, those that begin with a prefix, of
+// which hash is FeedRequest.Hash. Primaries → watchers; a FeedReport in JSON, at
+// least once for each committed change, or its place shows that some were not told.
+// It begins with kumodata, since it tells keys, as quickly as they are written:
+// whoever may look at the control plane need not see them.
+func (c Cluster) Feed(hash string) string { return c.data() + "feed." + hash }
+
 // Raft is where a voter of the managers' log takes one kind of call.
 // Voter → voter; the payload belongs to package quorum.
 func (c Cluster) Raft(node, rpc string) string { return c.data() + "raft." + node + "." + rpc }

@@ -54,6 +54,8 @@ var RightsTable = []Right{
 	}, "MSGA", "MS"},
 	{"their answers", func(c Cluster) []string { return []string{c.GatewayReplies()} }, "MS", "MSGA"},
 	{"records for backups", func(c Cluster) []string { return []string{c.Pieces("*")} }, "MSA", "MS"},
+	{"who wants to hear of changes", func(c Cluster) []string { return []string{c.Feeds()} }, "MSA", "MS"},
+	{"changes of keys", func(c Cluster) []string { return []string{c.Feed("*")} }, "MS", "MSA"},
 	{"replication", func(c Cluster) []string {
 		return []string{c.Parts("*", VerbPrepare), c.Parts("*", VerbEpoch), c.Parts("*", VerbStream)}
 	}, "MS", "MS"},

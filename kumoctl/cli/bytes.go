@@ -31,3 +31,20 @@ func (b *Bytes) Set(text string) error {
 	*b = Bytes(n * unit)
 	return nil
 }
+
+// Size is Bytes that may be 0.
+type Size int64
+
+func (s *Size) String() string { return strconv.FormatInt(int64(*s), 10) }
+
+// Type names the value in a usage text.
+func (s *Size) Type() string { return "bytes" }
+
+// Set reads what Bytes.Set reads, or 0.
+func (s *Size) Set(text string) error {
+	if text == "0" {
+		*s = 0
+		return nil
+	}
+	return (*Bytes)(s).Set(text)
+}

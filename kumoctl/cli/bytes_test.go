@@ -14,5 +14,9 @@ func TestBytes(t *testing.T) {
 		if b.Set(text) == nil {
 			t.Errorf("%q is taken: %d", text, b)
 		}
+		s := Size(7)
+		if err := s.Set(text); (err == nil) != (text == "0") || err == nil && s != 0 {
+			t.Errorf("as a size %q is %d, %v", text, s, err)
+		}
 	}
 }

@@ -159,7 +159,7 @@ func TestServe(t *testing.T) {
 		}})
 	}}
 	c.Flags(cmd.Flags())
-	args := []string{"-v", "-d", pid, "-o", text, "-g", lines, "-TW", "8", "--cluster", "blue"}
+	args := []string{"-v", "--pid-file", pid, "-o", text, "-g", lines, "-TW", "8", "--cluster", "blue"}
 	if code := cli.Execute(ctx, cmd, args, os.Stderr); code != 0 {
 		t.Fatalf("exit code %d", code)
 	}
@@ -183,7 +183,7 @@ func TestServe(t *testing.T) {
 }
 
 func TestServeRefuses(t *testing.T) {
-	for _, args := range [][]string{{"--cluster", "a.b"}, {"--log-format", "xml"}, {"-o", "/nonexistent/log"}, {"-g", "/nonexistent/log"}, {"-d", "/nonexistent/pid"}} {
+	for _, args := range [][]string{{"--cluster", "a.b"}, {"--log-format", "xml"}, {"-o", "/nonexistent/log"}, {"-g", "/nonexistent/log"}, {"--pid-file", "/nonexistent/pid"}} {
 		var c cli.Common
 		cmd := &cobra.Command{Use: "kumo-test", RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.Serve(cmd, cli.Service{Open: func(*slog.Logger) (cli.Daemon, error) {

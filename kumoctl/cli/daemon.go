@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,7 +21,8 @@ type Common struct {
 	Cluster string // --cluster
 	Config  string // --config
 	Logging
-	PIDFile string // -d
+	PIDFile string // --pid-file
+	Leave   string // -d: the same, and the daemon leaves the terminal
 	HTTP    string // --http, as it was given
 	Pprof   bool   // --pprof
 	// Credentials is a folder of kumoctl auth's; "": none.
@@ -38,7 +40,8 @@ func (c *Common) Flags(fs *pflag.FlagSet) {
 	fs.StringVarP(&c.Logging.JSON, "json-log", "g", "", "write the log as JSON lines to this file, too; SIGUSR1 opens it again")
 	fs.StringVar(&c.Format, "log-format", c.Format, "of the log: text, json, or auto: text on a terminal and with -o, json otherwise")
 	fs.BoolVarP(&c.Verbose, "verbose", "v", false, "log debug messages too")
-	fs.StringVarP(&c.PIDFile, "pid-file", "d", "", "write the process's ID to this file")
+	fs.StringVar(&c.PIDFile, "pid-file", "", "write the process's ID to this file")
+	fs.StringVarP(&c.Leave, "daemon", "d", "", "leave the terminal once everything is open, and write the process's ID to this file; with -o what is printed goes nowhere")
 	fs.StringVar(&c.HTTP, "http", "", "[addr:]port for HTTP: /metrics, /healthz, /readyz, /statusz; none for none (default: none; of a manager, its port + 99)")
 	fs.BoolVar(&c.Pprof, "pprof", false, "show Go's profiles there, too, at /debug/pprof/")
 	fs.StringVar(&c.Credentials, "credentials", "", "folder of certificates and keys for the bus, as kumoctl auth init makes it: this role's, or the one around it; without, the bus is open to whoever reaches it")
@@ -58,6 +61,9 @@ func (c *Common) Check() error {
 		if _, _, err := HTTPAddr(c.HTTP); err != nil {
 			return err
 		}
+	}
+	if c.PIDFile != "" && c.Leave != "" {
+		return Usagef("-d names a file for the process's ID, too: leave --pid-file out")
 	}
 	return c.Logging.Check()
 }
@@ -99,6 +105,10 @@ func (c *Common) Serve(cmd *cobra.Command, s Service) (err error) {
 	if err := c.Check(); err != nil {
 		return err
 	}
+	left, err := leaveTerminal(cmd.Context(), c.Leave)
+	if left == nil {
+		return err
+	}
 	log, err := c.Logging.Open()
 	if err != nil {
 		return err
@@ -110,7 +120,7 @@ func (c *Common) Serve(cmd *cobra.Command, s Service) (err error) {
 	for _, i := range IgnoredOf(cmd.Flags()) {
 		log.Info("option accepted: "+i.Why, "option", i.Option)
 	}
-	removePID, err := writePID(c.PIDFile)
+	removePID, err := writePID(cmp.Or(c.Leave, c.PIDFile))
 	if err != nil {
 		return err
 	}
@@ -136,6 +146,9 @@ func (c *Common) Serve(cmd *cobra.Command, s Service) (err error) {
 		return tell.reloading(func() error { return s.Reload(d, log) })
 	})
 	tell.start(ctx, d)
+	if err := left(c.Logging.File != "" && c.Logging.File != "-"); err != nil {
+		return err
+	}
 	if err := d.Run(ctx); err != nil && !errors.Is(err, context.Canceled) {
 		return err
 	}
@@ -150,7 +163,7 @@ func writePID(path string) (remove func(), err error) {
 	}
 	pid := strconv.Itoa(os.Getpid())
 	if err := os.WriteFile(path, []byte(pid+"\n"), 0o644); err != nil { // #nosec G306 -- others are to read it
-		return nil, fmt.Errorf("write pid file (-d): %w", err)
+		return nil, fmt.Errorf("write the file for the process's ID (-d, --pid-file): %w", err)
 	}
 	return func() {
 		if b, err := os.ReadFile(path); err == nil && strings.TrimSpace(string(b)) == pid {

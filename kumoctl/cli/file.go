@@ -70,15 +70,27 @@ func loadText(fs *pflag.FlagSet, path string, text []byte, from Origins) error {
 	return nil
 }
 
+// standardInput is the one configuration file that may be no file.
+const standardInput = "/dev/stdin"
+
+// readConfig reads a file. Who waits for a pipe's other end does nothing else, and
+// there would be nothing to read again; standard input ends.
 func readConfig(path string) ([]byte, error) {
+	if fi, err := os.Stat(path); err == nil && !fi.Mode().IsRegular() && path != standardInput {
+		return nil, fmt.Errorf("%s is no regular file (%s); what a pipe brings can come through %s", path, fi.Mode().Type(), standardInput)
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, maxConfig+1))
-	if err == nil && len(text) > maxConfig {
+	switch {
+	case err != nil:
+	case len(text) > maxConfig:
 		err = fmt.Errorf("%s: larger than %d bytes", path, maxConfig)
+	case len(text) == 0 && path == standardInput:
+		err = fmt.Errorf("%s brings nothing, or nothing more: it cannot be read again", path)
 	}
 	return text, err
 }

@@ -2,10 +2,13 @@ package cli_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -114,7 +117,7 @@ func TestEnvironmentAlone(t *testing.T) {
 // A file that is wrong is refused with its line, and what exists.
 func TestWrongFiles(t *testing.T) {
 	tests := []struct{ text, says string }{
-		{"\nmemroy = 3\n", `F:2: unknown key "memroy", did you mean memory?; there are all, cluster, credentials, http, json-log, listen, log, log-format, manager, memcached, memory, pid-file, pprof, replace-delay, verbose`},
+		{"\nmemroy = 3\n", `F:2: unknown key "memroy", did you mean memory?; there are all, cluster, credentials, daemon, http, json-log, listen, log, log-format, manager, memcached, memory, pid-file, pprof, replace-delay, verbose`},
 		{"fail_after = 3", `F:1: unknown key "fail_after"; there are `},
 		{"replace_delay = 3", `F:1: unknown key "replace_delay", did you mean replace-delay?`},
 		{"config = 'x'", `F:1: unknown key "config"`},
@@ -153,6 +156,52 @@ func TestWrongFiles(t *testing.T) {
 	if _, err := cli.Load(s.fs, environment(map[string]string{"KUMO_CONFIG": "/nonexistent/f"})); err == nil || !strings.Contains(err.Error(), "/nonexistent/f") {
 		t.Errorf("no such file: %v", err)
 	}
+}
+
+// A pipe would be waited for, for ever perhaps; standard input is read once.
+func TestConfigIsAFile(t *testing.T) {
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	load := func(path string) error {
+		s := newSample()
+		if err := s.fs.Set("config", path); err != nil {
+			t.Fatal(err)
+		}
+		_, err := cli.Load(s.fs, environment(nil))
+		return err
+	}
+	if err := load(fifo); err == nil || !strings.Contains(err.Error(), fifo+" is no regular file") || !strings.Contains(err.Error(), "/dev/stdin") {
+		t.Errorf("a pipe: %v", err)
+	}
+	if err := load(t.TempDir()); err == nil || !strings.Contains(err.Error(), "is no regular file") {
+		t.Errorf("a folder: %v", err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]string{"memory = 3\n": "3 <nil>", "": "brings nothing"} {
+		cmd := exec.Command(self)
+		cmd.Env = append(os.Environ(), "CLI_TEST_STDIN=1")
+		cmd.Stdin = strings.NewReader(text)
+		if out, _ := cmd.CombinedOutput(); !strings.Contains(string(out), want) {
+			t.Errorf("%q on standard input: %s, want %s", text, out, want)
+		}
+	}
+}
+
+// TestMain lets the test's binary say what it reads from standard input.
+func TestMain(m *testing.M) {
+	if os.Getenv("CLI_TEST_STDIN") != "" {
+		s := newSample()
+		s.fs.Set("config", "/dev/stdin")
+		_, err := cli.Load(s.fs, environment(nil))
+		fmt.Println(s.memory, err)
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
 }
 
 func TestStrangeEnv(t *testing.T) {

@@ -54,7 +54,6 @@ var oldNames = map[string]string{
 	"memproto-text":        "memcached",
 	"memproto-binary":      "memcached-binary",
 	"binary-log":           "json-log",
-	"daemon":               "pid-file",
 	"memproto-save-flag":   "save-flag",
 	"memproto-save-expire": "save-expire",
 }

@@ -44,13 +44,14 @@ func (o *clientOptions) flags(fs *pflag.FlagSet, unset string) {
 	cli.SecondsVarP(fs, &o.SlowThreshold, "slowlog-threshold", "", "operations that take as long are kept for kumoctl slowlog; 0: none")
 	fs.IntVar(&o.SlowSize, "slowlog-size", o.SlowSize, "how many of these are kept, the last ones")
 	cli.SecondsVarP(fs, &o.IdleTimeout, "idle-timeout", "", "close clients that are silent for so long; 0: never")
-	cli.Reloadable(fs, "max-connections", "op-timeout", "idle-timeout", "enable-flush-all")
+	cli.Reloadable(fs, "max-connections", "op-timeout", "idle-timeout", "enable-flush-all", "slowlog-threshold", "slowlog-size")
 }
 
 // limits are those that may change while the gateway runs.
 func (o *clientOptions) limits() kumogateway.Limits {
 	return kumogateway.Limits{
 		MaxConnections: o.MaxConnections, OpTimeout: o.OpTimeout, IdleTimeout: o.IdleTimeout, EnableFlushAll: o.EnableFlushAll,
+		SlowThreshold: o.SlowThreshold, SlowSize: o.SlowSize,
 	}
 }
 
@@ -121,7 +122,8 @@ func (o *gatewayOptions) flags(fs *pflag.FlagSet) {
 	fs.IntVar(&o.MaxItemSize, "max-item-size", o.MaxItemSize, "bytes of the largest value")
 	cli.IgnoreSwitch(fs, "save-flag", "F", "flags are always kept")
 	cli.IgnoreSwitch(fs, "save-expire", "E", "expiry is always kept")
-	cli.Ignore(fs, "local-cache", "", "there is no cache yet")
+	fs.Var((*cli.Size)(&o.LocalCache), "local-cache", "(-lc) bytes of values, such as 64M, that are kept when they were read and answered again without asking a server; 0: none")
+	cli.SecondsVarP(fs, &o.LocalCacheTTL, "local-cache-ttl", "", "how old such an answer may be, at most")
 	cli.Ignore(fs, "keepalive-interval", "k", "the managers decide who is down (--fail-after)")
 	cli.Ignore(fs, "connect-timeout", "", "the managers decide who is down (--fail-after)")
 	cli.Ignore(fs, "connect-retry-limit", "", "connections are tried without limit")

@@ -65,13 +65,15 @@ func (o *serverOptions) flags(fs *pflag.FlagSet) {
 	fs.IntVar(&o.memory, "memory", 192, "MiB for values: two thirds for those that wait for the data file, beyond which writers are slowed down, and the rest for those that are read often (less by default where GOMEMLIMIT or a control group bounds the memory)")
 	o.ScrubEvery = time.Hour
 	cli.SecondsVarP(fs, &o.ScrubEvery, "scrub-every", "", "how long after one such look at everything the next begins")
+	o.ReadRate = kumoserver.DefaultReadRate
+	fs.Var((*cli.Bytes)(&o.ReadRate), "read-rate", "bytes a second, such as 16M, that are read for backups, exports and comparisons of copies, together")
 	fs.StringVar(&o.Zone, "zone", "", "zone of this server; copies are kept in different ones")
 	o.clients.flags(fs, "default: none, clients come to gateways")
 	fs.IntVar(&o.MaxItem, "max-item-size", subjects.DefaultMaxItem, "bytes of the largest value")
 	cli.SecondsVarP(fs, &o.Lease, "lease", "", "how long a primary may read without asking its replicas again")
 	fs.StringVar(&o.failover, "failover", o.failover, "what a new primary waits for before it writes: proof that the one before is gone, or else its leases; or lease, always its leases")
 	fs.StringVar(&o.read, "read", o.read, "what lets a primary read: lease, which trusts clocks to run alike; or confirm, a round to the replicas for each read")
-	cli.Reloadable(fs, "scrub-rate", "scrub-every")
+	cli.Reloadable(fs, "scrub-rate", "scrub-every", "read-rate")
 	cli.Ignore(fs, "tmp-dir", "f", "copies need no temporary files")
 	cli.Ignore(fs, "keepalive-interval", "k", "the managers decide who is down (--fail-after)")
 	cli.Ignore(fs, "connect-timeout", "", "the managers decide who is down (--fail-after)")
@@ -222,6 +224,7 @@ func (s *server) anew() error {
 	defer s.mu.Unlock()
 	s.now = next
 	next.SetScrub(s.o.ScrubRate, s.o.ScrubEvery)
+	next.SetReadRate(s.o.ReadRate)
 	return nil
 }
 
@@ -283,8 +286,9 @@ func (s *server) Alive(ctx context.Context) error {
 func (s *server) reload(now options) {
 	o := now.(*serverOptions)
 	s.mu.Lock()
-	s.o.ScrubRate, s.o.ScrubEvery = o.ScrubRate, o.ScrubEvery
+	s.o.ScrubRate, s.o.ScrubEvery, s.o.ReadRate = o.ScrubRate, o.ScrubEvery, o.ReadRate
 	s.now.SetScrub(o.ScrubRate, o.ScrubEvery)
+	s.now.SetReadRate(o.ReadRate)
 	s.mu.Unlock()
 	if s.gateway != nil {
 		reloadClients(s.gateway, &o.clients)

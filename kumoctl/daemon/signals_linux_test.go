@@ -56,7 +56,10 @@ func TestReload(t *testing.T) {
 		s.signal(syscall.SIGHUP)
 		eventually(t, "the log says "+says, func() bool { return strings.Contains(read(t, log)[before:], says) })
 	}
-	again(strings.Replace(first, "7", "9", 1)+"verbose = true\n", "read the configuration again")
+	again(strings.Replace(first, "7", "9", 1)+"verbose = true\nslowlog-threshold = 2\nslowlog-size = 3\nread-rate = '1M'\n", "read the configuration again")
+	if text := read(t, log); !strings.Contains(text, "option=slowlog-size value=3") || !strings.Contains(text, "option=read-rate value=1048576") {
+		t.Errorf("the log does not tell of the slow log and the rate of reading")
+	}
 	if got := stat("max_connections"); got != "9" {
 		t.Errorf("at most %s clients after a change", got)
 	}

@@ -116,6 +116,12 @@ func (d *Dashboard) happened(e subjects.Event) {
 	d.wake()
 }
 
+// Before takes events from before the dashboard began, the oldest first. It is called
+// once at most.
+func (d *Dashboard) Before(list []subjects.Event) {
+	d.show(func(s *shown) { s.log.before(list) })
+}
+
 // wake has the dashboard look soon.
 func (d *Dashboard) wake() {
 	select {

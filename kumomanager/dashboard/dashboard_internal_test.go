@@ -217,3 +217,33 @@ func TestBounds(t *testing.T) {
 		t.Errorf("%d entries after what never was", len(more))
 	}
 }
+
+// What happened before the dashboard began is told to who begins to listen, once.
+func TestEarlierEvents(t *testing.T) {
+	texts := func(list []Entry) (all string) {
+		for _, e := range list {
+			all += e.Text
+		}
+		return all
+	}
+	var j journal
+	j.add(subjects.Event{Text: "c", Time: 3})
+	j.add(subjects.Event{Text: "d", Time: 4})
+	j.before([]subjects.Event{{Text: "a", Time: 1}, {Text: "b", Time: 2}, {Text: "c", Time: 3}})
+	j.add(subjects.Event{Text: "e", Time: 5})
+	if got := texts(j.since(0)); got != "abcde" {
+		t.Errorf("all is %s", got)
+	}
+	if got := texts(j.since(2)); got != "e" {
+		t.Errorf("who listens already hears %s", got)
+	}
+	var empty journal
+	empty.before([]subjects.Event{{Text: "a"}})
+	if texts(empty.since(0)) != "a" || empty.number == 0 || texts(empty.since(empty.number)) != "" {
+		t.Error("who has heard what was before hears it again")
+	}
+	many := make([]subjects.Event, 3*maxEntries)
+	if empty.before(many); len(empty.since(0)) > maxEntries+1 {
+		t.Errorf("%d entries", len(empty.since(0)))
+	}
+}

@@ -41,8 +41,25 @@ type Entry struct {
 
 // journal is the last events, the oldest first.
 type journal struct {
+	older   []Entry // from before this dashboard, for listeners that begin; without a number
 	entries []Entry
 	number  uint64
+}
+
+// before takes what happened before the first event, the oldest first, without what
+// is known already.
+func (j *journal) before(list []subjects.Event) {
+	for _, e := range list[max(0, len(list)-maxEntries):] {
+		is := Entry{0, clip(e.Kind), e.Time, clip(e.Node), clip(e.Text)}
+		known := slices.ContainsFunc(j.entries, func(o Entry) bool {
+			o.Number = 0
+			return o == is
+		})
+		if !known {
+			j.older = append(j.older, is)
+		}
+	}
+	j.number++ // so that who has seen them has seen something
 }
 
 // add takes an event. Epochs, which may be many at once, only drive out epochs.
@@ -63,13 +80,17 @@ func (j *journal) add(e subjects.Event) {
 	j.entries = append(j.entries, is)
 }
 
-// since is a copy of what came after a number.
+// since is a copy of what came after a number; after 0 all that is known.
 func (j *journal) since(number uint64) []Entry {
+	var list []Entry
+	if number == 0 {
+		list = slices.Clone(j.older)
+	}
 	first := slices.IndexFunc(j.entries, func(e Entry) bool { return e.Number > number })
 	if first < 0 {
-		return nil
+		return list
 	}
-	return slices.Clone(j.entries[first:])
+	return append(list, j.entries[first:]...)
 }
 
 // clip bounds a text that comes from the cluster.

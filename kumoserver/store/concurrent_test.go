@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -200,4 +201,53 @@ func TestIDWhileJoining(t *testing.T) {
 		t.Error(err)
 	}
 	asking.Wait()
+}
+
+// Who reads old entries while their segment is removed finds that they are gone, and
+// nothing damaged.
+func TestEntriesWhileSegmentsGo(t *testing.T) {
+	o := small(t.TempDir())
+	o.ApplyAfter = time.Millisecond
+	var damage atomic.Int32
+	o.OnDamage = func(d Damage) { damage.Add(1); t.Errorf("damage: %+v", d) }
+	s := open(t, o)
+	m := maker{p: 1, e: 1}
+	var tail, read atomic.Uint64
+	stop := make(chan struct{})
+	var readers sync.WaitGroup
+	for range 3 {
+		readers.Go(func() {
+			for from := uint64(1); !isStopped(stop); {
+				list, ok := s.Entries(1, from, 1<<10)
+				switch {
+				case !ok || len(list) == 0: // what is kept begins later
+					if from++; from > tail.Load() {
+						from = 1
+					}
+				case list[0].Version.Seq != from:
+					t.Errorf("entry %d in the place of %d", list[0].Version.Seq, from)
+					return
+				default:
+					read.Add(uint64(len(list)))
+				}
+			}
+		})
+	}
+	for range 150 {
+		for k := range 20 {
+			m.put(t, s, keyOf(k), strings.Repeat("x", 200))
+		}
+		flush(t, s)
+		s.Commit(1, m.tail.Seq)
+		tail.Store(m.tail.Seq)
+	}
+	eventually(t, "the first segments are gone", func() bool { _, ok := s.Entries(1, 1, 1); return !ok })
+	close(stop)
+	readers.Wait()
+	if read.Load() == 0 {
+		t.Error("nothing was read")
+	}
+	if s.Bad(1) > 0 || damage.Load() > 0 {
+		t.Errorf("%d records are called damaged", s.Bad(1))
+	}
 }

@@ -272,6 +272,9 @@ func (s *Store) Entries(id ring.Partition, from uint64, maxBytes int) (list []su
 			break
 		}
 		e, err := readEntry(w.g, w.off, id, from+uint64(i))
+		if err != nil && p.gaveUp(from+uint64(i), w.g) {
+			break // it was removed since we looked it up
+		}
 		if err != nil {
 			// bbolt has what it says, but this copy cannot give it to others, and
 			// the log would end there at the next start.
@@ -283,6 +286,14 @@ func (s *Store) Entries(id ring.Partition, from uint64, maxBytes int) (list []su
 		size += len(e.Raw)
 	}
 	return list, len(list) > 0
+}
+
+// gaveUp reports whether the log no longer has an entry in a segment.
+func (p *part) gaveUp(seq uint64, g *segment) bool {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	now, _, ok := p.index.find(seq)
+	return !ok || now != g
 }
 
 // Scan returns committed records in the order of their keys, from a key on:

@@ -1,0 +1,8 @@
+//go:build !linux
+
+package cli
+
+import "golang.org/x/sys/unix"
+
+// dup makes one file descriptor the same as another.
+func dup(from, to int) error { return unix.Dup2(from, to) }
