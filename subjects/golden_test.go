@@ -35,6 +35,7 @@ var inJSON = []any{
 	&subjects.CompareRequest{}, &subjects.CompareReport{}, &subjects.ComparedCopy{}, &subjects.MendRequest{},
 	&subjects.SlowLogRequest{}, &subjects.SlowLog{}, &subjects.SlowOp{}, &subjects.HotKeys{}, &subjects.HotKey{},
 	&subjects.KeyRange{}, &subjects.Version{}, &subjects.PartitionEpoch{}, &subjects.FreezeRequest{}, &subjects.FrozenCopy{},
+	&subjects.FeedRequest{}, &subjects.FeedReport{}, &subjects.FeedSpan{},
 	&subjects.ThawRequest{}, &subjects.DigestsRequest{}, &subjects.DigestsReport{}, &subjects.WireError{},
 	&ring.Command{}, &ring.Sighting{}, &ring.Init{}, &ring.Target{}, &ring.Settings{}, &ring.Change{}, &ring.Result{},
 	&ring.Refusal{}, &ring.Process{}, &ring.Table{}, &ring.Node{}, &ring.Config{}, &ring.Update{}, &ring.PartitionConfig{},
