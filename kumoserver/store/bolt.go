@@ -231,12 +231,15 @@ func (m *storeMeta) decode(b []byte) error {
 // within another's page, so that tree can look at its pages. It is a record of no
 // partition, and whole like any other. The states have one, too (keyPad).
 func pad(data *bbolt.Bucket) error {
-	k := appendDataKey(nil, ^ring.Partition(0), []byte{spaceSystem})
-	if data.Get(k) != nil {
+	if data.Get(padKey) != nil {
 		return nil
 	}
-	return data.Put(k, appendValue(nil, k, &value{data: make([]byte, os.Getpagesize()/4)}))
+	return data.Put(padKey, appendValue(nil, padKey, &value{data: make([]byte, os.Getpagesize()/4)}))
 }
+
+// padKey is shorter than any user's key is stored under, so that damage to one of
+// these does not make it this.
+var padKey = appendDataKey(nil, ^ring.Partition(0), []byte{spaceSystem})
 
 func sealed(b []byte) []byte {
 	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))

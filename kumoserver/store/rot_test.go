@@ -226,6 +226,20 @@ func TestRotOfAKeyThatIsWritten(t *testing.T) {
 	}
 }
 
+// Nobody minds damage to what only fills a page, and would have it made good for ever.
+func TestRotOfThePad(t *testing.T) {
+	r := newRotten(t)
+	sum := string(appendValue(nil, padKey, &value{data: make([]byte, os.Getpagesize()/4)})[:4])
+	replace(t, r.data(), string(padKey)+sum, string(padKey)+"oops")
+	if err := r.scrubber.pass(); err != nil {
+		t.Fatal(err)
+	}
+	want(t, r.Store, 3, "zzz", "")
+	if list := r.damage(); len(list) > 0 {
+		t.Fatalf("%+v", list)
+	}
+}
+
 // What nobody reads is found by looking at everything now and then.
 func TestScrub(t *testing.T) {
 	for name, c := range map[string]struct {
