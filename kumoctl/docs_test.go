@@ -22,7 +22,10 @@ func TestTroubleshooting(t *testing.T) {
 		t.Fatal(err)
 	}
 	sources := sourceTexts(t)
-	known := map[string]bool{"heartbeat timeout reached": true} // hashicorp/raft's
+	known := map[string]bool{
+		"heartbeat timeout reached": true, // hashicorp/raft's
+		"input/output error":        true, // the kernel's
+	}
 	texts := 0
 	for line := range strings.Lines(string(text)) {
 		cells := strings.Split(line, "|")

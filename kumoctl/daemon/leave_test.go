@@ -41,9 +41,7 @@ func TestLeavesTheTerminal(t *testing.T) {
 			t.Errorf("its file %d is %s (%v)", fd, to, err)
 		}
 	}
-	if text := read(t, log); !strings.Contains(text, "manager is up") {
-		t.Errorf("when the command ended the log said %q", text)
-	}
+	eventually(t, "the log goes on", func() bool { return strings.Contains(read(t, log), "manager is up") })
 
 	second := startProcess(t, "manager", []string{"-l", host, "-s", filepath.Join(dir, "m2"), "-d", pidFile + "2"})
 	if code := second.ends(); code != 1 || !strings.Contains(second.err.String(), "address already in use") {
