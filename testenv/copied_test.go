@@ -32,25 +32,30 @@ func TestCopiedFolder(t *testing.T) {
 	c.EventuallyState("server1", "up")
 	c.EventuallyWhole()
 	c.Start(n.Name)
+	// On a machine that is so busy that nobody hears of the first one meanwhile, the
+	// second counts as what follows it: then the first has to go.
+	goes, stays := n.Name, "server1"
 	select {
 	case <-c.Ended(n.Name):
+	case <-c.Ended("server1"):
+		goes, stays = stays, goes
 	case <-time.After(testenv.Patience):
-		t.Fatal("the copy goes on")
+		t.Fatal("both go on")
 	}
-	if err := c.Err(n.Name); err == nil {
-		t.Error("the copy ended as if it had been told to")
+	if err := c.Err(goes); err == nil {
+		t.Errorf("%s ended as if it had been told to", goes)
 	}
-	if s := c.LogOf(n.Name); !strings.Contains(s, "was the folder copied?") || !strings.Contains(s, "is refused: its store") {
-		t.Errorf("the copy does not say why it ended:\n%s", s)
+	if s := c.LogOf(goes); !strings.Contains(s, "was the folder copied?") || !strings.Contains(s, "is refused: its store") {
+		t.Errorf("%s does not say why it ended:\n%s", goes, s)
 	}
 	// What it is told to do helps: with a folder of its own it is a new server.
-	if err := os.RemoveAll(folder(n.Name)); err != nil {
+	if err := os.RemoveAll(folder(goes)); err != nil {
 		t.Fatal(err)
 	}
-	c.Start(n.Name)
-	c.EventuallyState(n.Name, "new")
+	c.Start(goes)
+	c.EventuallyState(goes, "new")
 	load.GoesOn()
-	c.EventuallyState("server1", "up")
+	c.EventuallyState(stays, "up")
 	c.EventuallyWhole()
 	load.Stop()
 	load.NoErrors()
