@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/etolabo/kumofs/kumoctl/loadgen"
 	"github.com/etolabo/kumofs/subjects"
 	"github.com/etolabo/kumofs/testenv"
 )
@@ -56,6 +57,7 @@ func (r *run) watch() (end func()) {
 	seen := map[string][]use{} // by node
 	births := map[int]time.Time{}
 	var looking sync.WaitGroup
+	looking.Go(func() { r.fill(ctx) })
 	looking.Go(func() {
 		for pause(ctx, lookEvery) {
 			for _, n := range r.cluster.Layout().Nodes {
@@ -93,6 +95,20 @@ func (r *run) watch() (end func()) {
 				r.problem("leak", "%s", text)
 			}
 		}
+	}
+}
+
+// fill keeps the servers' caches full, beside the clients, whose few keys would take
+// a day for that: 30 MB of values, of which each primary keeps what it has room for.
+func (r *run) fill(ctx context.Context) {
+	layout := r.cluster.Layout()
+	gateways := layout.Addrs(subjects.RoleGateway)
+	for i := 0; ctx.Err() == nil; i++ {
+		o := loadgen.Defaults()
+		o.Addr, o.Keys, o.Connections, o.Rate, o.Sets = gateways[i%len(gateways)], 30_000, 4, 300, 0.1
+		o.Fill, o.Time, o.Warmup = i == 0, 20*time.Second, 0
+		loadgen.Run(ctx, o) // what fails in trouble is for the clients to judge
+		pause(ctx, redial)
 	}
 }
 
