@@ -7,9 +7,14 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
+
+// endsWithin is how long a start waits for the process before it, which may have been
+// killed a moment ago.
+const endsWithin = 2 * time.Second
 
 // writePID writes the file of -d and --pid-file; the function that it returns removes
 // it, unless somebody has written something else meanwhile. The file is locked until
@@ -41,7 +46,7 @@ func writePID(path string) (remove func(), err error) {
 // openPID opens the file, empty and locked; what is no file, such as /dev/stderr, as
 // it is.
 func openPID(path string) (*os.File, error) {
-	for {
+	for began := time.Now(); ; {
 		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644) // #nosec G302 G304 -- others are to read it
 		if err != nil {
 			return nil, err
@@ -53,6 +58,10 @@ func openPID(path string) (*os.File, error) {
 		if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
 			pid, _ := io.ReadAll(io.LimitReader(f, 32))
 			f.Close()
+			if time.Since(began) < endsWithin {
+				time.Sleep(endsWithin / 100)
+				continue
+			}
 			return nil, fmt.Errorf("%s is that of process %s, which runs: stop it first, or name another file", path, strings.TrimSpace(string(pid)))
 		}
 		if isStill(f, path) {

@@ -68,14 +68,15 @@ func TestLeavesTheTerminal(t *testing.T) {
 	}
 	eventually(t, "it has ended, and its file is gone", func() bool { return ended() && read(t, pidFile) == "" })
 
-	// What one that was killed has left is written over.
-	if err := os.WriteFile(pidFile, []byte("1234567890\n"), 0o600); err != nil {
-		t.Fatal(err)
+	// What one that was killed has left is written over, at once.
+	says := func(p *process) func() bool {
+		return func() bool { return strings.TrimSpace(read(t, pidFile)) == strconv.Itoa(p.cmd.Process.Pid) }
 	}
-	fourth := startProcess(t, "manager", []string{"-l", host, "-s", filepath.Join(dir, "m4"), "--pid-file", pidFile})
-	eventually(t, "the file is written over", func() bool {
-		return strings.TrimSpace(read(t, pidFile)) == strconv.Itoa(fourth.cmd.Process.Pid)
-	})
+	args = []string{"-l", host, "-s", filepath.Join(dir, "m"), "--pid-file", pidFile}
+	killed := startProcess(t, "manager", args)
+	eventually(t, "the file is there", says(killed))
+	killed.cmd.Process.Kill()
+	eventually(t, "the file is written over", says(startProcess(t, "manager", args)))
 }
 
 // state is a process's, a letter as ps has it: nobody here waits for one that left.
