@@ -100,8 +100,8 @@ func (g *global) check() error {
 }
 
 // hostFirst turns kumofs's order, kumoctl HOST COMMAND, into ours. A first
-// word that is no command is the host when a command follows it, or when it can
-// only be an address. Options may stand before it.
+// word that is no command, nor like one, is the host when a command follows it, be it
+// misspelt, or when it can only be an address. Options may stand before it.
 func hostFirst(root *cobra.Command, args []string) []string {
 	at := firstWord(root, args)
 	if at >= len(args) || isCommand(root, args[at]) {
@@ -109,7 +109,8 @@ func hostFirst(root *cobra.Command, args []string) []string {
 	}
 	// An address is none of a command that was misspelt.
 	address := strings.ContainsAny(args[at], ".:,")
-	if !address && !slices.ContainsFunc(args[at+1:], func(a string) bool { return isCommand(root, a) }) {
+	misspelt := at+1 < len(args) && !isLike(root, args[at]) && isLike(root, args[at+1])
+	if !address && !misspelt && !slices.ContainsFunc(args[at+1:], func(a string) bool { return isCommand(root, a) }) {
 		return args
 	}
 	return slices.Concat(args[:at], []string{"--manager", args[at]}, args[at+1:])
@@ -142,6 +143,12 @@ func firstWord(root *cobra.Command, args []string) int {
 		}
 	}
 	return len(args)
+}
+
+// isLike tells of a word whether it may be a command that was misspelt.
+func isLike(root *cobra.Command, word string) bool {
+	root.SuggestionsMinimumDistance = 2
+	return len(root.SuggestionsFor(word)) > 0
 }
 
 func isCommand(root *cobra.Command, word string) bool {

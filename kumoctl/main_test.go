@@ -31,6 +31,9 @@ func TestHostFirst(t *testing.T) {
 		{"--cluster=c -o json mgr1 attach a", "--cluster=c -o json --manager mgr1 attach a"},
 		{"-ojson mgr1 status", "-ojson --manager mgr1 status"},
 		{"-o json status mgr1", "-o json status mgr1"},
+		{"mgr1 statsu", "--manager mgr1 statsu"},
+		{"statsu mgr1", "statsu mgr1"},
+		{"mgr1 frobnicate", "mgr1 frobnicate"},
 		{"--nonsense mgr1 status", "--nonsense mgr1 status"},
 		{"--cluster", "--cluster"},
 	}
@@ -52,6 +55,21 @@ func run(t *testing.T, wantCode int, args ...string) (stdout, stderr string) {
 		t.Fatalf("kumoctl %s: exit code %d, want %d: %s", strings.Join(args, " "), code, wantCode, &errs)
 	}
 	return out.String(), errs.String()
+}
+
+// What is wrong is told in words of the command line.
+func TestUsageIsPlain(t *testing.T) {
+	for args, want := range map[string]string{
+		"mgr1 statsu":                        `unknown command "statsu"`,
+		"log -n x f":                         `"x" for "-n, --lines" flag: want a whole number`,
+		"bench --zipf x":                     "want a number",
+		"bench --tls=perhaps":                "want true or false",
+		"watch --count 99999999999999999999": "out of range",
+	} {
+		if _, errs := run(t, cli.ExitUsage, strings.Fields(args)...); !strings.Contains(errs, want) || strings.Contains(errs, "strconv") {
+			t.Errorf("%s: %s", args, errs)
+		}
+	}
 }
 
 func TestWrongUsage(t *testing.T) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -81,7 +82,7 @@ func stats(ctx context.Context, c *admin.Client, node string) ([]nodeStats, erro
 	var have []string
 	want := serverName(node)
 	for _, n := range st.Nodes {
-		have = append(have, n.Addr)
+		have = append(have, cmp.Or(n.Addr, n.Name))
 		if node == "" && (n.Role != subjects.RoleServer || n.State == stateDown) {
 			continue
 		}

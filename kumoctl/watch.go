@@ -42,6 +42,9 @@ asks for it. Servers tell changes only while somebody watches.`,
 			if len(args) > 0 {
 				o.prefix = args[0]
 			}
+			if len(o.prefix) > subjects.MaxKey {
+				return cli.Usagef("a prefix of %d bytes: keys have at most %d", len(o.prefix), subjects.MaxKey)
+			}
 			return g.watch(cmd, o)
 		},
 	}
@@ -74,7 +77,7 @@ type gapped struct {
 }
 
 func (g *global) watch(cmd *cobra.Command, o watchOptions) error {
-	c, err := admin.Dial(admin.Options{Cluster: g.cluster, Managers: g.managers})
+	c, err := g.dial()
 	if err != nil {
 		return err
 	}

@@ -253,7 +253,7 @@ func (c *Client) Table(ctx context.Context) (*ring.Table, error) {
 	case t := <-got:
 		return t, nil
 	case <-ctx.Done():
-		return nil, fmt.Errorf("nobody has a partition table: %w", subjects.ErrTimeout)
+		return nil, fmt.Errorf("nobody gives a partition table (is the cluster's name right, have the managers a leader?): %w", subjects.ErrTimeout)
 	}
 }
 

@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -66,6 +67,8 @@ func (c *Client) Watch(ctx context.Context, ready time.Duration, o WatchOptions)
 		return fmt.Errorf("listen to changes: %w", err)
 	}
 	defer sub.Close()
+	forbidden, hangUp := c.forbids(first, ask)
+	defer hangUp()
 	w := &watcher{o: o, req: req, size: t.Size(), at: map[ring.Partition]subjects.Version{}}
 	every := time.NewTicker(askFeedEvery)
 	defer every.Stop()
@@ -78,6 +81,8 @@ func (c *Client) Watch(ctx context.Context, ready time.Duration, o WatchOptions)
 		select {
 		case <-ctx.Done():
 			return nil
+		case err := <-forbidden:
+			return err
 		case <-first.Done():
 			if !w.ready() {
 				return fmt.Errorf("%d of %d partitions have no primary that tells changes: %w", w.size-len(w.at), w.size, subjects.ErrTimeout)
@@ -93,6 +98,20 @@ func (c *Client) Watch(ctx context.Context, ready time.Duration, o WatchOptions)
 		}
 		_ = c.bus.Publish(c.cluster.Feeds(), ask) // what a lost connection misses shows as a gap
 	}
+}
+
+// forbids tells if the credentials do not allow to ask for changes: nobody answers,
+// but a request is told so. hangUp ends it.
+func (c *Client) forbids(ctx context.Context, ask []byte) (_ <-chan error, hangUp func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	forbidden, done := make(chan error, 1), make(chan struct{})
+	go func() {
+		defer close(done)
+		if _, err := c.bus.Request(ctx, c.cluster.Feeds(), ask); errors.Is(err, bus.ErrForbidden) {
+			forbidden <- plain(c.cluster.Feeds(), err)
+		}
+	}()
+	return forbidden, func() { cancel(); <-done }
 }
 
 // watcher knows how far it has heard each partition.

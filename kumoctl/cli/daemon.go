@@ -4,11 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"os"
-	"strconv"
-	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -153,21 +149,4 @@ func (c *Common) Serve(cmd *cobra.Command, s Service) (err error) {
 		return err
 	}
 	return nil
-}
-
-// writePID writes the file of -d; the function that it returns removes it,
-// unless another process has written it meanwhile.
-func writePID(path string) (remove func(), err error) {
-	if path == "" {
-		return func() {}, nil
-	}
-	pid := strconv.Itoa(os.Getpid())
-	if err := os.WriteFile(path, []byte(pid+"\n"), 0o644); err != nil { // #nosec G306 -- others are to read it
-		return nil, fmt.Errorf("write the file for the process's ID (-d, --pid-file): %w", err)
-	}
-	return func() {
-		if b, err := os.ReadFile(path); err == nil && strings.TrimSpace(string(b)) == pid {
-			os.Remove(path)
-		}
-	}, nil
 }

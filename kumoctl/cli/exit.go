@@ -83,7 +83,7 @@ func main(cmd *cobra.Command, args []string, signals ...os.Signal) int {
 func Execute(ctx context.Context, cmd *cobra.Command, args []string, stderr io.Writer) int {
 	cmd.SilenceErrors = true
 	cmd.SilenceUsage = true
-	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &UsageError{err} })
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &UsageError{plainValue(err)} })
 	cmd.SetArgs(Translate(args))
 	ran := false
 	before := cmd.PersistentPreRunE

@@ -98,7 +98,7 @@ func readConfig(path string) ([]byte, error) {
 // unknownKey names the line and what exists.
 func unknownKey(fs *pflag.FlagSet, where, key string) error {
 	hint := ""
-	if near := nearest(OptionNames(fs), key); near != "" {
+	if near := nearest(OptionNames(fs), strings.ReplaceAll(key, "_", "-")); near != "" {
 		hint = fmt.Sprintf(", did you mean %s?", near)
 	}
 	return Usagef("%s: unknown key %q%s; there are %s", where, key, hint, strings.Join(OptionNames(fs), ", "))
@@ -107,7 +107,6 @@ func unknownKey(fs *pflag.FlagSet, where, key string) error {
 // nearest is the name that differs from the word in at most a third of its
 // letters, if there is one.
 func nearest(names []string, word string) string {
-	word = strings.ReplaceAll(word, "_", "-")
 	best, least := "", len(word)/3+1
 	for _, n := range names {
 		if d := distance(n, word); d < least {

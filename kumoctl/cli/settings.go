@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -114,7 +116,33 @@ func set(fs *pflag.FlagSet, f *pflag.Flag, value string) error {
 	if wrapped, ok := err.(interface{ Unwrap() error }); ok && wrapped.Unwrap() != nil {
 		err = wrapped.Unwrap() // without the dashes of a flag
 	}
-	return err
+	return plainValue(err)
+}
+
+// goNumber is what package strconv says of a value.
+var goNumber = regexp.MustCompile(`strconv\.(?:Parse)?([A-Z][a-z]+)[a-z0-9]*: parsing "(?:[^"\\]|\\.)*": (invalid syntax|value out of range)`)
+
+// plainValue says in an operator's words what strconv says of an option's value.
+func plainValue(err error) error {
+	if err == nil {
+		return nil
+	}
+	text := goNumber.ReplaceAllStringFunc(err.Error(), func(said string) string {
+		found := goNumber.FindStringSubmatch(said)
+		switch {
+		case found[2] != "invalid syntax":
+			return "out of range"
+		case found[1] == "Bool":
+			return "want true or false"
+		case found[1] == "Float":
+			return "want a number"
+		}
+		return "want a whole number"
+	})
+	if text == err.Error() {
+		return err
+	}
+	return errors.New(text)
 }
 
 // Settings lists the options with the values in force, in the order of their
@@ -168,6 +196,12 @@ func StrangeEnv(environ, known []string) []string {
 	}
 	slices.Sort(strange)
 	return strange
+}
+
+// NearEnv is the known variable that differs little from one that sets nothing, if
+// there is one.
+func NearEnv(name string, known []string) string {
+	return nearest(known, name)
 }
 
 // EnvNames lists the variables that set the flag set's options.

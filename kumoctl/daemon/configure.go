@@ -133,7 +133,11 @@ func strange() []string {
 	}
 	var list []string
 	for _, name := range cli.StrangeEnv(os.Environ(), known) {
-		list = append(list, fmt.Sprintf("environment variable %s sets no option", name))
+		hint := ""
+		if near := cli.NearEnv(name, known); near != "" {
+			hint = fmt.Sprintf(", did you mean %s?", near)
+		}
+		list = append(list, fmt.Sprintf("environment variable %s sets no option%s", name, hint))
 	}
 	return list
 }

@@ -52,10 +52,31 @@ func TestLeavesTheTerminal(t *testing.T) {
 		t.Errorf("with both files: exit code %d", code)
 	}
 
+	// A start with the file of one that runs, be it of another daemon, leaves it alone.
+	for _, a := range [][]string{args, {"-l", newHost(t), "-s", filepath.Join(dir, "m3"), "--pid-file", pidFile}} {
+		again := startProcess(t, "manager", a)
+		if code := again.ends(); code != 1 || !strings.Contains(again.err.String(), fmt.Sprintf("is that of process %d, which runs", pid)) {
+			t.Errorf("%v: exit code %d, %s", a, code, &again.err)
+		}
+	}
+	if got := strings.TrimSpace(read(t, pidFile)); got != strconv.Itoa(pid) {
+		t.Errorf("the file says %q after another start, want %d", got, pid)
+	}
+
 	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "it has ended, and its file is gone", func() bool { return ended() && read(t, pidFile) == "" })
+
+	// What one that was killed has left is written over, at once.
+	says := func(p *process) func() bool {
+		return func() bool { return strings.TrimSpace(read(t, pidFile)) == strconv.Itoa(p.cmd.Process.Pid) }
+	}
+	args = []string{"-l", host, "-s", filepath.Join(dir, "m"), "--pid-file", pidFile}
+	killed := startProcess(t, "manager", args)
+	eventually(t, "the file is there", says(killed))
+	killed.cmd.Process.Kill()
+	eventually(t, "the file is written over", says(startProcess(t, "manager", args)))
 }
 
 // state is a process's, a letter as ps has it: nobody here waits for one that left.

@@ -176,7 +176,7 @@ func stopsWell(t *testing.T, p *process, file string) {
 			t.Errorf("%s.json has %q", file, line)
 		}
 	}
-	if strange := strings.Contains(text, "environment variable KUMO_MEMROY sets no option"); strange != strings.Contains(strings.Join(p.cmd.Env, " "), "KUMO_MEMROY") {
+	if strange := strings.Contains(text, "environment variable KUMO_MEMROY sets no option, did you mean KUMO_MEMORY?"); strange != strings.Contains(strings.Join(p.cmd.Env, " "), "KUMO_MEMROY") {
 		t.Errorf("%s.log says %v of a mistyped variable", file, strange)
 	}
 }
