@@ -14,6 +14,7 @@ type answers struct {
 	own    *ownIdentity
 	nc     *nats.Conn    // nil before connect
 	closed chan struct{} // closed when nc has told that it is closed
+	log    limiter       // its own, or whoever asks so would keep other warnings back
 }
 
 func newAnswers() (*answers, error) {
@@ -25,7 +26,7 @@ func (a *answers) connect(b *Bus) (err error) {
 	opts := append(clientOptions(b.name+" services", func(bool) {}),
 		nats.InProcessServer(b.srv),
 		nats.ErrorHandler(func(_ *nats.Conn, s *nats.Subscription, err error) {
-			if s == nil && b.slowLog.allow(logPeriod) {
+			if s == nil && a.log.allow(logPeriod) {
 				b.log.Warn("bus: an answer was not sent: somebody wants it where no answers go", "err", err)
 			}
 		}),
