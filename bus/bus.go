@@ -52,6 +52,7 @@ type Bus struct {
 	srvOptions *server.Options
 	security   *Security
 	own        *ownIdentity // of a member with security
+	answers    *answers     // of a member with security
 	reloading  sync.Mutex   // guards srvOptions and rejoins, and has reloads wait for each other
 	rejoins    int
 	clientAddr string
@@ -106,6 +107,11 @@ func Open(o Options) (_ *Bus, err error) {
 	}
 	if err = b.connect(o.Name, nil, nil, opts...); err != nil {
 		return nil, fmt.Errorf("connect to own bus member %s: %w", o.Name, err)
+	}
+	if b.answers != nil {
+		if err = b.answers.connect(b); err != nil {
+			return nil, fmt.Errorf("connect services to own bus member %s: %w", o.Name, err)
+		}
 	}
 	b.security.join(b)
 	b.warnOpen(b.srv.Addr().(*net.TCPAddr))

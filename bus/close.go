@@ -33,6 +33,7 @@ func (b *Bus) Close() error {
 	for s := range stops {
 		s.stop()
 	}
+	b.answers.close()
 	for c := range callers {
 		c.shutdown()
 	}

@@ -19,8 +19,8 @@ const inProcessOnly = "IN_PROCESS"
 // nowhere else, so that nobody has it speak in its own name to others.
 const inboxes = "_INBOX"
 
-// ownIdentity is a member's own connection: of a key that nobody else has, and that is
-// made anew by each process, so that it outlives any change of credentials.
+// ownIdentity is that of a member's own connections: of a key that nobody else has, and
+// that is made anew by each process, so that it outlives any change of credentials.
 type ownIdentity struct {
 	key    nkeys.KeyPair
 	public string
@@ -67,7 +67,13 @@ func (b *Bus) secure(so *server.Options, h *held) {
 	for _, k := range m.Keys {
 		so.Cluster.TLSPinnedCerts[k] = struct{}{}
 	}
-	so.Nkeys = []*server.NkeyUser{{Nkey: b.own.public, AllowedConnectionTypes: map[string]struct{}{inProcessOnly: {}}}}
+	within := map[string]struct{}{inProcessOnly: {}}
+	so.Nkeys = []*server.NkeyUser{
+		{Nkey: b.own.public, AllowedConnectionTypes: within},
+		{Nkey: b.answers.own.public, AllowedConnectionTypes: within, Permissions: &server.Permissions{
+			Publish: &server.SubjectPermission{Allow: []string{inboxes + ".>"}},
+		}},
+	}
 	so.Users = nil
 	for _, i := range m.Identities {
 		if i.Key != "" {
@@ -90,9 +96,6 @@ func (r Rights) permissions() *server.Permissions {
 	}
 	if len(r.Hear) == 0 {
 		p.Subscribe = &server.SubjectPermission{Deny: []string{">"}}
-	}
-	if r.Answer {
-		p.Response = &server.ResponsePermission{MaxMsgs: 1, Expires: server.DEFAULT_ALLOW_RESPONSE_EXPIRATION}
 	}
 	return p
 }

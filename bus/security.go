@@ -52,11 +52,10 @@ type Identity struct {
 }
 
 // Rights are the subjects on which somebody may send and hear; patterns as in
-// Subscribe. Answer allows one answer to each message that he hears.
+// Subscribe.
 type Rights struct {
 	Send, Hear []string
 	NotHear    []string // of what Hear says
-	Answer     bool
 }
 
 // PublicKey is how MemberCredentials.Keys name a certificate's public key: SHA-256
@@ -217,7 +216,7 @@ func sameCertificate(a, b tls.Certificate) bool {
 }
 
 func (i Identity) equal(o Identity) bool {
-	return i.Key == o.Key && i.User == o.User && i.Password == o.Password && i.Rights.Answer == o.Rights.Answer &&
+	return i.Key == o.Key && i.User == o.User && i.Password == o.Password &&
 		slices.Equal(i.Rights.Send, o.Rights.Send) && slices.Equal(i.Rights.Hear, o.Rights.Hear) &&
 		slices.Equal(i.Rights.NotHear, o.Rights.NotHear)
 }

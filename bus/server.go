@@ -48,6 +48,9 @@ func (b *Bus) startServer(o Options) (err error) {
 		if b.own, err = newOwnIdentity(); err != nil {
 			return err
 		}
+		if b.answers, err = newAnswers(); err != nil {
+			return err
+		}
 		b.secure(so, h)
 	}
 	b.srvOptions = so.Clone() // for reload

@@ -45,7 +45,11 @@ func (b *Bus) Service(o ServiceOptions) (stop func() error, err error) {
 	if b.closing {
 		return nil, fmt.Errorf("service %s: %w", o.Name, ErrClosed)
 	}
-	svc, err := micro.AddService(b.nc, micro.Config{
+	nc := b.nc
+	if b.answers != nil {
+		nc = b.answers.nc
+	}
+	svc, err := micro.AddService(nc, micro.Config{
 		Name:        o.Name,
 		Version:     o.Version,
 		Description: o.Description,
@@ -59,6 +63,11 @@ func (b *Bus) Service(o ServiceOptions) (stop func() error, err error) {
 		err := svc.AddEndpoint(e.Name, b.endpoint(e), micro.WithEndpointSubject(e.Subject))
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("service %s, endpoint %s: %w", o.Name, e.Name, err), svc.Stop())
+		}
+	}
+	if b.answers != nil { // others are told of the service by the bus's connection
+		if err := nc.FlushTimeout(startTimeout); err != nil {
+			return nil, errors.Join(fmt.Errorf("service %s: %w", o.Name, err), svc.Stop())
 		}
 	}
 	b.stops[s] = struct{}{}

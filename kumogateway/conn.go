@@ -39,6 +39,7 @@ type conn struct {
 	out        []byte     // answers that can leave
 	spare      []byte     // the buffer that out was before
 	written    int        // bytes of out that are with the writer
+	holding    int        // bytes of the buffer that a waiting writer has, what it has written of it too
 	counted    int        // bytes of answers that the gateway's sum has of this connection
 	uncounted  bool       // none any more: the connection has ended
 	writing    bool       // somebody writes

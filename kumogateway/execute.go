@@ -94,7 +94,7 @@ func (c *conn) submit(r *memcache.Request) {
 	hash := xxhash.Sum64(key)
 	verb := verbOf(r)
 	c.sample(hash, key, verb != 0)
-	if c.g.cache != nil && c.fromCache(r, hash, key) {
+	if c.g.cache != nil && c.fromCache(r, hash, key, prefix) {
 		return
 	}
 	o := c.reserve(r, len(key)+len(r.Value)+opOverhead, true, hash, verb)

@@ -222,8 +222,9 @@ func (c *localCache) ended(o *op, a *memcache.Reply) {
 }
 
 // fromCache answers a request by the cache, if it can: not while a write of the same
-// key is outstanding on this connection, which it must not overtake.
-func (c *conn) fromCache(r *memcache.Request, hash uint64, key []byte) bool {
+// key is outstanding on this connection, which it must not overtake. The first prefix
+// bytes of the key are not the client's.
+func (c *conn) fromCache(r *memcache.Request, hash uint64, key []byte, prefix int) bool {
 	if !locally(r) {
 		return false
 	}
@@ -243,7 +244,7 @@ func (c *conn) fromCache(r *memcache.Request, hash uint64, key []byte) bool {
 	}
 	c.g.cache.hits.Add(1)
 	c.mu.Lock()
-	o.body, o.nkey = append(o.body[:0], key...), len(key)
+	o.body, o.nkey, o.nprefix = append(o.body[:0], key...), len(key), prefix
 	o.reply, o.done = memcache.Reply{Flags: v.flags, Value: v.value}, true
 	c.parked += len(v.value)
 	c.stats.count(&o.req, &o.reply)

@@ -69,9 +69,7 @@ func (c *conn) write() {
 		c.out, c.spare = c.spare[:0], nil
 		c.written = len(b)
 		if c.sealed != nil { // which cannot write a part of something without waiting
-			c.count()
-			c.writer.Add(1)
-			go c.writeRest(b, 0)
+			c.waitFor(b, 0)
 			return
 		}
 		c.mu.Unlock()
@@ -84,9 +82,7 @@ func (c *conn) write() {
 			break
 		}
 		if n < len(b) {
-			c.count()
-			c.writer.Add(1)
-			go c.writeRest(b, n)
+			c.waitFor(b, n)
 			return
 		}
 		c.reuse(b)
@@ -126,6 +122,15 @@ func (c *conn) tryOn(fd uintptr) bool {
 	return true
 }
 
+// waitFor has the rest of b written as fast as the client takes it. Called with mu
+// held.
+func (c *conn) waitFor(b []byte, from int) {
+	c.holding = cap(b)
+	c.count()
+	c.writer.Add(1)
+	go c.writeRest(b, from)
+}
+
 // writeRest writes in a goroutine of its own until all output has left, of b what
 // is behind from. It does so in parts, that it is seen what the client takes.
 func (c *conn) writeRest(b []byte, from int) {
@@ -146,6 +151,9 @@ func (c *conn) writeRest(b []byte, from int) {
 			c.written = 0
 			c.reuse(b)
 		}
+		if c.broken || from == len(b) {
+			c.holding = 0
+		}
 		c.count()
 		if c.broken || from == len(b) && len(c.out) == 0 {
 			c.writing = false
@@ -156,7 +164,8 @@ func (c *conn) writeRest(b []byte, from int) {
 		if from == len(b) {
 			b, from = c.out, 0
 			c.out, c.spare = c.spare[:0], nil
-			c.written = len(b)
+			c.written, c.holding = len(b), cap(b)
+			c.count()
 		}
 		c.changed.Signal()
 		c.mu.Unlock()

@@ -93,9 +93,10 @@ func (c *conn) surplus(o *op, a *memcache.Reply) bool {
 // from the truth, so that not every operation touches what all share.
 const countStep = 16 << 10
 
-// count keeps the sum of all connections' answers.
+// count keeps the sum of the memory that all connections' answers take. A client that
+// takes all of a large one but its end has the whole buffer held.
 func (c *conn) count() {
-	if d := c.buffered() - c.counted; !c.uncounted && (d > countStep || d < -countStep) {
+	if d := len(c.out) + c.parked + max(c.written, c.holding) - c.counted; !c.uncounted && (d > countStep || d < -countStep) {
 		c.g.answers.Add(int64(d))
 		c.counted += d
 	}

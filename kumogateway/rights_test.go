@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/crypto/bcrypt"
 
@@ -219,6 +220,20 @@ func TestUsersOwnKeys(t *testing.T) {
 	part.do("set "+long+" 0 0 1\r\nx\r\nget "+long+"\r\n", "STORED\r\nVALUE "+long+" 0 1\r\nx\r\nEND\r\n")
 	part.do("get "+long+"k\r\n", "CLIENT_ERROR bad command line format\r\n")
 	both.do("delete part:"+long+"\r\n", "DELETED\r\n")
+}
+
+// What the gateway keeps of one user's keys is nobody else's, and is answered by the
+// name that the client has for it, on a connection that asked for nothing before, too.
+func TestLocalCacheOfUsers(t *testing.T) {
+	g, _ := openWithUsers(t, allUsers, cached(time.Hour), func(o *kumogateway.Options) { o.KeyPrefix = "all:" })
+	both, part := dialAs(t, g, "both"), dialAs(t, g, "part")
+	both.do("set k 0 0 4\r\nboth\r\nget k\r\n", "STORED\r\nVALUE k 0 4\r\nboth\r\nEND\r\n")
+	part.do("get k\r\nset k 0 0 4\r\npart\r\nget k\r\n", "END\r\nSTORED\r\nVALUE k 0 4\r\npart\r\nEND\r\n")
+	const mine = "VALUE k 0 4\r\npart\r\nEND\r\n"
+	dialAs(t, g, "partreader").do("get k\r\n", mine)
+	dialAs(t, g, "part").do("mg k v k\r\nmg aw== b v k\r\n", "VA 4 kk\r\npart\r\nVA 4 kaw== b\r\npart\r\n")
+	dialAs(t, g, "writer").do("get k\r\n", "CLIENT_ERROR read not allowed\r\n")
+	dialAs(t, g, "both").do("get k part:k\r\n", "VALUE k 0 4\r\nboth\r\nVALUE part:k 0 4\r\npart\r\nEND\r\n")
 }
 
 // Who may not write is not the one who is to make a stale value anew.

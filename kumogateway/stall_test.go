@@ -1,6 +1,7 @@
 package kumogateway
 
 import (
+	"io"
 	"net"
 	"testing"
 	"time"
@@ -28,6 +29,34 @@ func TestNewConnectionIsNotStalled(t *testing.T) {
 	c.writing = true
 	if c.endStalled(); c.broken {
 		t.Error("the connection was ended")
+	}
+}
+
+// A client that takes all of an answer but its end is counted with all of it, since
+// that is what is held for it.
+func TestHeldAnswersAreCounted(t *testing.T) {
+	client, nc := net.Pipe()
+	defer client.Close()
+	o := Defaults()
+	c := &conn{g: &Gateway{o: o, lim: newLimits(&o)}, nc: nc, sock: nc, writing: true}
+	c.changed.L = &c.mu
+	answer := make([]byte, 1<<20)
+	c.mu.Lock()
+	c.written = len(answer)
+	c.waitFor(answer, 0)
+	c.mu.Unlock()
+	if _, err := io.ReadFull(client, make([]byte, len(answer)-1)); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.g.answers.Load(); got != int64(len(answer)) {
+		t.Errorf("%d bytes are counted while a byte of %d is left", got, len(answer))
+	}
+	if _, err := io.ReadFull(client, make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	c.writer.Wait()
+	if got := c.g.answers.Load(); got != 0 {
+		t.Errorf("%d bytes are counted when all has left", got)
 	}
 }
 

@@ -48,7 +48,7 @@ var RightsTable = []Right{
 	{"commands to a node", func(c Cluster) []string { return []string{c.NodeAdmin("*", "*")} }, "MSA", "MS"},
 	{"what a gateway counts, slow and hot keys", func(c Cluster) []string {
 		return []string{c.GatewayAdmin("*", "*")}
-	}, "MSAR", "MSG"},
+	}, "AR", "MSG"},
 	{"reads and writes of records", func(c Cluster) []string {
 		return []string{c.Parts("*", VerbRead), c.Parts("*", VerbWrite)}
 	}, "MSGA", "MS"},
@@ -71,7 +71,6 @@ var RightsTable = []Right{
 type Rights struct {
 	Send, Hear []string
 	NotHear    []string // of what Hear says
-	Answer     bool     // once to each question that it hears
 	Inbox      string   // begins the subjects where it takes answers
 }
 
@@ -82,10 +81,16 @@ func (c Cluster) Rights(role Role) Rights {
 	member := role == RoleManager || role == RoleServer
 	r := Rights{Inbox: "_INBOX." + string(role)}
 	r.Hear = append(r.Hear, r.Inbox+".>")
-	if member {
+	switch {
+	case member:
 		r.Send = append(r.Send, "_INBOX.>")
+	case role == RoleGateway:
+		// NATS could allow it one answer to each question instead, wherever that is to
+		// go: who asks and who answers would together send where neither may.
+		for _, asks := range []Role{RoleAdmin, RoleReadonly} {
+			r.Send = append(r.Send, "_INBOX."+string(asks)+".>")
+		}
 	}
-	r.Answer = role == RoleGateway
 	for _, row := range RightsTable {
 		patterns := row.Subjects(c)
 		if strings.Contains(row.Send, letter) {

@@ -189,9 +189,14 @@ func tries() map[string]subjects.Right {
 	}
 	// Since people listen to kumo.>; nobody sends there.
 	all["kumo.other.ring"] = subjects.Right{Hear: "ARO"}
-	// Answers go to members' inboxes by members only, and nobody hears another's.
+	// Members answer everybody, gateways those who may ask them, and nobody hears
+	// another's answers.
 	for _, role := range subjects.IdentityRoles {
-		all["_INBOX."+string(role)+".x"] = subjects.Right{Send: "MS", Hear: letter(role)}
+		send := "MS"
+		if role == subjects.RoleAdmin || role == subjects.RoleReadonly {
+			send = "MSG"
+		}
+		all["_INBOX."+string(role)+".x"] = subjects.Right{Send: send, Hear: letter(role)}
 	}
 	return all
 }

@@ -277,6 +277,60 @@ func TestAnswersGoToInboxesOnly(t *testing.T) {
 	}
 }
 
+// Whoever asks with a reply subject of his choice lends the right to send there to
+// nobody: not to NATS's own answers about services, and not to a gateway.
+func TestQuestionsLendNoRights(t *testing.T) {
+	t.Parallel()
+	dir := newCredentials(t)
+	c := small(t, dir)
+	asks, gateway := comeAs(t, c, dir, subjects.RoleReadonly), comeAs(t, c, dir, subjects.RoleGateway)
+	member := comeAs(t, c, dir, subjects.RoleServer)
+	events := member.subscribe("kumo.kumo.event.*")
+	questions := gateway.subscribe("kumo.kumo.gw.x.admin.stat")
+	member.done()
+	gateway.done()
+	ask := func(subject, reply string) {
+		t.Helper()
+		if err := asks.nc.PublishRequest(subject, reply, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, verb := range []string{"PING", "INFO", "STATS"} {
+		for _, name := range []string{"", ".kumo-server", ".kumo-manager"} {
+			ask("$SRV."+verb+name, "kumo.kumo.event.forged")
+			c.Eventually(verb+name+" is answered", func() bool { // and what was asked before
+				_, err := asks.nc.Request("$SRV."+verb+name, nil, time.Second)
+				return err == nil
+			})
+		}
+	}
+	c.Eventually("the gateway hears the question", func() bool {
+		ask("kumo.kumo.gw.x.admin.stat", "kumo.kumo.event.forged")
+		_, err := questions.NextMsg(time.Second)
+		return err == nil
+	})
+	if err := gateway.nc.Publish("kumo.kumo.event.forged", []byte("forged")); err != nil {
+		t.Fatal(err)
+	}
+	gateway.done()
+	gateway.refused("send on kumo.kumo.event.forged")
+	asks.notRefused("asks")
+	if err := member.nc.Publish("kumo.kumo.event.last", []byte("last")); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		m, err := events.NextMsg(testenv.Patience)
+		switch {
+		case err != nil:
+			t.Fatal(err)
+		case m.Subject == "kumo.kumo.event.forged":
+			t.Errorf("an answer came as an event: %.80s", m.Data)
+		case m.Subject == "kumo.kumo.event.last":
+			return
+		}
+	}
+}
+
 // A client that may not do something is told so, and need not wait.
 func TestForbiddenRequestsFailAtOnce(t *testing.T) {
 	t.Parallel()

@@ -67,7 +67,7 @@ func newAuthority(name, cluster string, now time.Time) (*authority, error) {
 
 // loadAuthority reads DIR/ca.
 func loadAuthority(dir, name string) (*authority, error) {
-	text, err := os.ReadFile(filepath.Join(dir, "ca", name+".crt"))
+	text, err := os.ReadFile(filepath.Join(dir, authoritiesDir, name+".crt"))
 	if err != nil {
 		return nil, err
 	}
@@ -75,7 +75,7 @@ func loadAuthority(dir, name string) (*authority, error) {
 	if a.certs, err = parseCertificates(text); err != nil {
 		return nil, fmt.Errorf("%s: %w", name+".crt", err)
 	}
-	text, err = os.ReadFile(filepath.Join(dir, "ca", name+".key"))
+	text, err = os.ReadFile(filepath.Join(dir, authoritiesDir, name+".key"))
 	if err != nil {
 		return nil, fmt.Errorf("the authority's key is needed to make certificates: %w", err)
 	}

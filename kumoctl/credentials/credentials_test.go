@@ -186,6 +186,44 @@ func TestAuthoritiesAreRotated(t *testing.T) {
 	}
 }
 
+// A rotation that ended between taking a folder away and putting another into its place
+// has lost nothing.
+func TestInterruptedRotation(t *testing.T) {
+	dir, _ := newStore(t)
+	for _, name := range []string{"manager", "gateway", "ca"} {
+		path := filepath.Join(dir, name)
+		if err := os.Rename(path, filepath.Join(dir, "."+name+"-new-123-old")); err != nil {
+			t.Fatal(err)
+		}
+		store := open(t, dir)
+		if err := store.Rotate(name); err != nil {
+			t.Errorf("rotate %s: %v", name, err)
+		}
+		if _, err := store.Show(); err != nil {
+			t.Errorf("show after %s: %v", name, err)
+		}
+	}
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(list) != len(subjects.IdentityRoles)+1 {
+		t.Errorf("there is left: %v", list)
+	}
+	// Of several nobody knows which it was.
+	for _, name := range []string{".gateway-new-1-old", ".gateway-new-2-old"} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.RemoveAll(filepath.Join(dir, "gateway")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := open(t, dir).Show(); err == nil {
+		t.Error("a folder is there that nobody made")
+	}
+}
+
 func TestPasswords(t *testing.T) {
 	dir, store := newStore(t)
 	for _, bad := range [][3]string{{"observer", "a", "short"}, {"server", "a", "long enough for it"}, {"nobody", "a", "long enough for it"}, {"observer", "a b", "long enough for it"}} {

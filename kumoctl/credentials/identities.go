@@ -148,10 +148,12 @@ func printIdentities(cluster string, list []Identity) []byte {
 // isMember tells the roles that are members of the mesh.
 func isMember(r subjects.Role) bool { return r == subjects.RoleManager || r == subjects.RoleServer }
 
-func roleNames() string {
+func roleNames() string { return strings.Join(roleList(), ", ") }
+
+func roleList() []string {
 	names := make([]string, len(subjects.IdentityRoles))
 	for i, r := range subjects.IdentityRoles {
 		names[i] = string(r)
 	}
-	return strings.Join(names, ", ")
+	return names
 }

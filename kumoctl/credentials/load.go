@@ -144,7 +144,7 @@ func (f *Folder) readMember() error {
 
 func rightsOf(cluster string, role subjects.Role) bus.Rights {
 	r := subjects.Cluster(cluster).Rights(role)
-	return bus.Rights{Send: r.Send, Hear: r.Hear, NotHear: r.NotHear, Answer: r.Answer}
+	return bus.Rights{Send: r.Send, Hear: r.Hear, NotHear: r.NotHear}
 }
 
 // maxFile bounds each file, in bytes.

@@ -20,6 +20,9 @@ import (
 // Authorities is what Rotate and Retire call the authorities, beside the roles.
 const Authorities = "ca"
 
+// authoritiesDir is the folder of the authorities below that of a Store.
+const authoritiesDir = "ca"
+
 // Store is the folder of all credentials of a cluster.
 type Store struct {
 	dir     string
@@ -120,6 +123,11 @@ func (s *Store) make(role subjects.Role) (*made, error) {
 // Open reads a folder that Init made, to change it.
 func Open(dir string, now time.Time) (*Store, error) {
 	s := &Store{dir: dir, now: now}
+	for _, name := range append([]string{authoritiesDir}, roleList()...) {
+		if err := putBack(filepath.Join(dir, name)); err != nil {
+			return nil, notAStore(dir, err)
+		}
+	}
 	var err error
 	if s.clients, err = loadAuthority(dir, authorityClients); err != nil {
 		return nil, notAStore(dir, err)
@@ -355,5 +363,5 @@ func (s *Store) writeAuthorities() error {
 			all[name] = text
 		}
 	}
-	return writeFolder(filepath.Join(s.dir, "ca"), all)
+	return writeFolder(filepath.Join(s.dir, authoritiesDir), all)
 }

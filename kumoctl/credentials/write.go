@@ -8,10 +8,29 @@ import (
 	"path/filepath"
 )
 
+// newInfix and oldSuffix are in the names of folders while others take their places.
+const (
+	newInfix  = "-new-"
+	oldSuffix = "-old"
+)
+
+// putBack brings a folder back that writeFolder has moved away for another, and was
+// ended before that one had its name.
+func putBack(path string) error {
+	if exists(path) {
+		return nil
+	}
+	olds, err := filepath.Glob(filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+newInfix+"*"+oldSuffix))
+	if err != nil || len(olds) != 1 {
+		return err // which of several it would be nobody knows
+	}
+	return os.Rename(olds[0], path)
+}
+
 // writeFolder makes a folder of these files, in place of what there was of it: whole,
 // or not at all.
 func writeFolder(path string, files map[string][]byte) (err error) {
-	next, err := os.MkdirTemp(filepath.Dir(path), "."+filepath.Base(path)+"-new-") // with mode 0700
+	next, err := os.MkdirTemp(filepath.Dir(path), "."+filepath.Base(path)+newInfix) // with mode 0700
 	if err != nil {
 		return err
 	}
@@ -25,7 +44,7 @@ func writeFolder(path string, files map[string][]byte) (err error) {
 			return err
 		}
 	}
-	old := next + "-old"
+	old := next + oldSuffix
 	err = os.Rename(path, old)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -45,7 +64,7 @@ func writeFolder(path string, files map[string][]byte) (err error) {
 
 // writeFile writes a file that only its owner can read: whole, or not at all.
 func writeFile(path string, text []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-new-") // with mode 0600
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+newInfix) // with mode 0600
 	if err != nil {
 		return err
 	}
