@@ -287,8 +287,8 @@ func (a *applier) put(data *bbolt.Bucket, n *snapshot, key string, v *value) err
 	a.budget--
 	k := append(appendDataKey(a.key[:0], n.part.id, userSpace), key...)
 	a.key = k
-	had := data.Get(k) != nil
-	if err := sound(data, k, had); err != nil {
+	had, err := sound(data, k)
+	if err != nil {
 		return err
 	}
 	n.part.keep(data, k, v.gone)
@@ -356,7 +356,7 @@ func (a *applier) remove(data *bbolt.Bucket, n *snapshot, keys [][]byte) error {
 		if k[2] == spaceUser {
 			n.items--
 		}
-		if err := sound(data, k, true); err != nil {
+		if _, err := sound(data, k); err != nil {
 			return err
 		}
 		n.part.keep(data, k, true)

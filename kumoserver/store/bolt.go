@@ -231,8 +231,8 @@ func (m *storeMeta) decode(b []byte) error {
 // within another's page, so that tree can look at its pages. It is a record of no
 // partition, and whole like any other. The states have one, too (keyPad).
 func pad(data *bbolt.Bucket) error {
-	if data.Get(padKey) != nil {
-		return nil
+	if had, err := sound(data, padKey); had || err != nil {
+		return err
 	}
 	return data.Put(padKey, appendValue(nil, padKey, &value{data: make([]byte, os.Getpagesize()/4)}))
 }

@@ -279,17 +279,17 @@ func (s *Store) stands(err error) bool {
 func (st *stretch) look(tx *bbolt.Tx, id ring.Partition) error {
 	data := tx.Bucket(bucketData)
 	st.state = bytes.Clone(tx.Bucket(bucketMeta).Get(metaKey(id)))
-	c, direct := data.Cursor(), data.Cursor()
+	c, direct := newCursor(data), newCursor(data)
 	prefix := appendDataKey(nil, id, nil)
 	began := st.from
 	for k, v := c.Seek(st.from); ; k, v = c.Next() {
 		if k == nil || !bytes.HasPrefix(k, prefix) {
 			st.last = true
-			return st.whole(tx, began, appendDataKey(nil, id+1, nil))
+			return st.whole(c, began, appendDataKey(nil, id+1, nil))
 		}
 		if st.size >= scrubBytes || st.records >= scrubKeys {
 			st.from = bytes.Clone(k)
-			return st.whole(tx, began, st.from)
+			return st.whole(c, began, st.from)
 		}
 		st.records++
 		st.size += int64(len(k) + len(v))
@@ -310,7 +310,7 @@ func (st *stretch) look(tx *bbolt.Tx, id ring.Partition) error {
 
 // reachable checks that a key comes after another, nil for none, and that it is
 // found from the root.
-func reachable(direct *bbolt.Cursor, prev, k []byte) error {
+func reachable(direct *cursor, prev, k []byte) error {
 	if prev != nil && bytes.Compare(prev, k) >= 0 {
 		return fmt.Errorf("%w: key %q comes after %q", ErrDamaged, k, prev)
 	}

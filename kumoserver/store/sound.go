@@ -29,26 +29,30 @@ func ascends(last *[]byte, k []byte) error {
 
 // unbroken checks that nothing is missing between two keys of a partition that were
 // read with a cursor; a nil one is the partition's end.
-func unbroken(c *bbolt.Cursor, id ring.Partition, from, to []byte) error {
-	t, ok := treeOf(c.Bucket())
-	if !ok {
-		return nil
+func unbroken(c *cursor, id ring.Partition, from, to []byte) error {
+	if c.err != nil || c.bolt != nil {
+		return c.err
 	}
 	end := appendDataKey(nil, id+1, nil)
 	if to != nil {
 		end = appendUserKey(nil, id, to)
 	}
-	return t.span(appendUserKey(nil, id, from), end)
+	return c.t.span(appendUserKey(nil, id, from), end)
 }
 
-// sound reports, before something is written under a key, why it must not be: what
-// bbolt writes again looks right, whatever it was before.
-func sound(data *bbolt.Bucket, k []byte, had bool) error {
+// sound reports, before something is written under a key, whether it is there, and why
+// it must not be written: what bbolt writes again looks right, whatever it was before.
+func sound(data *bbolt.Bucket, k []byte) (had bool, err error) {
 	t, ok := treeOf(data)
 	if !ok {
-		return nil
+		return data.Get(k) != nil, nil
 	}
-	return onlyValues(t.writable(k, had))
+	n, _, err := t.leafOf(k, true)
+	if err != nil {
+		return false, err
+	}
+	had = data.Get(k) != nil // only now: bbolt goes where we have been
+	return had, onlyValues(t.writable(&n, k, had))
 }
 
 // onlyValues lets damaged records pass that are those of their key: they may be
@@ -66,12 +70,11 @@ func onlyValues(err error) error {
 }
 
 // whole checks the pages of a stretch.
-func (st *stretch) whole(tx *bbolt.Tx, from, to []byte) error {
-	t, ok := treeOf(tx.Bucket(bucketData))
-	if !ok {
-		return nil
+func (st *stretch) whole(c *cursor, from, to []byte) error {
+	if c.err != nil || c.bolt != nil {
+		return c.err
 	}
-	err := t.span(from, to)
+	err := c.t.span(from, to)
 	if errors.Is(err, ErrCorrupt) {
 		// One that is in the stretch was counted; one beside it is met next, unless
 		// its key is what is damaged, and it is met nowhere.
@@ -83,12 +86,11 @@ func (st *stretch) whole(tx *bbolt.Tx, from, to []byte) error {
 
 // whole finds what the pages of a piece lack. A damaged record beside it is met by
 // the piece that it belongs to.
-func (p *piece) whole(tx *bbolt.Tx, from, to []byte) error {
-	t, ok := treeOf(tx.Bucket(bucketData))
-	if !ok {
-		return nil
+func (p *piece) whole(c *cursor, from, to []byte) error {
+	if c.err != nil || c.bolt != nil {
+		return c.err
 	}
-	err := t.span(from, to)
+	err := c.t.span(from, to)
 	if errors.Is(err, ErrCorrupt) {
 		return nil
 	}
