@@ -27,13 +27,14 @@ func ascends(last *[]byte, k []byte) error {
 	return nil
 }
 
-// unbroken checks that nothing is missing between two keys of a partition that were
-// read with a cursor; a nil one is the partition's end.
+// unbroken checks that nothing is missing between two users' keys of a partition that
+// were read with a cursor; a nil one is their end. What is beside that is looked at,
+// too: it may be one of these, if its key is damaged.
 func unbroken(c *cursor, id ring.Partition, from, to []byte) error {
 	if c.err != nil || c.bolt != nil {
 		return c.err
 	}
-	end := appendDataKey(nil, id+1, nil)
+	end := appendDataKey(nil, id, []byte{spaceUser + 1})
 	if to != nil {
 		end = appendUserKey(nil, id, to)
 	}

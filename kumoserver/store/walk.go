@@ -293,10 +293,12 @@ func (t *tree) span(from, to []byte) error {
 	if err != nil {
 		return err
 	}
-	return t.spanOf(&n, from, to, 0)
+	return t.spanOf(&n, from, to, nil, 0)
 }
 
-func (t *tree) spanOf(n *node, from, to []byte, depth int) error {
+// spanOf is span of a page and those below; their keys come before one, next, if that
+// is not nil.
+func (t *tree) spanOf(n *node, from, to, next []byte, depth int) error {
 	if depth > deepest {
 		return t.bad(n.id, "leads back to itself")
 	}
@@ -310,6 +312,9 @@ func (t *tree) spanOf(n *node, from, to []byte, depth int) error {
 		}
 		if err := n.whole(beside...); err != nil {
 			return err
+		}
+		if next != nil && n.n > 0 && bytes.Compare(n.key(n.n-1), next) >= 0 {
+			return t.bad(n.id, "has keys that belong behind it")
 		}
 		first, last = max(first-1, 0), min(last, n.n-1)
 	} else {
@@ -327,7 +332,11 @@ func (t *tree) spanOf(n *node, from, to []byte, depth int) error {
 		}
 		c, err := t.enter(n, i)
 		if err == nil && (to == nil || bytes.Compare(n.key(i), to) <= 0 || i == first) {
-			err = t.spanOf(&c, from, to, depth+1)
+			behind := next
+			if i+1 < n.n {
+				behind = n.key(i + 1)
+			}
+			err = t.spanOf(&c, from, to, behind, depth+1)
 		}
 		if err != nil {
 			return err

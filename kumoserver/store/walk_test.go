@@ -303,3 +303,72 @@ func TestWalkOfHostilePages(t *testing.T) {
 		}
 	}
 }
+
+// A key of which the partition or the kind is another, wherever on its page it is,
+// ends no reading of its partition as if nothing came behind it.
+func TestRotOfAKeysBeginning(t *testing.T) {
+	r := newRotten(t)
+	b, err := os.ReadFile(r.data())
+	if err != nil {
+		t.Fatal(err)
+	}
+	frozen, err := r.Freeze(t.Context(), 2, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer frozen.Thaw()
+	read := func(f func(from []byte, maxBytes int) ([]subjects.Record, []byte, bool, error)) (n int, err error) {
+		for from, last := []byte(nil), false; !last && err == nil; {
+			var recs []subjects.Record
+			recs, from, last, err = f(from, 4000)
+			n += len(recs)
+		}
+		return n, err
+	}
+	flip := func(at int, bit int) {
+		t.Helper()
+		write(t, r.data(), int64(at), []byte{b[at] ^ 1<<bit})
+		for name, f := range map[string]func([]byte, int) ([]subjects.Record, []byte, bool, error){
+			"scan": func(from []byte, size int) ([]subjects.Record, []byte, bool, error) {
+				return r.Scan(2, from, size)
+			},
+			"frozen": frozen.Read,
+		} {
+			if n, err := read(f); err == nil && n != rotKeys {
+				t.Errorf("bit %d of byte %d (%d of a page): %s: %d records of %d, and no error", bit, at, at%os.Getpagesize(), name, n, rotKeys)
+			}
+		}
+		write(t, r.data(), int64(at), b[at:at+1])
+	}
+	var keys []int // the first, the last and another of each leaf
+	if err := r.viewTx(func(tx *bbolt.Tx) error {
+		tr, _ := treeOf(tx.Bucket(bucketData))
+		root, err := tr.node(tr.root)
+		if err != nil {
+			return err
+		}
+		for c := range root.n {
+			n, err := tr.enter(&root, c)
+			if err != nil {
+				return err
+			}
+			for _, i := range []int{0, n.n / 2, n.n - 1} {
+				keys = append(keys, int(n.id)*tr.size+keyAt(&n, i))
+			}
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for _, at := range keys {
+		for bit := range 24 {
+			flip(at+bit/8, bit%8)
+		}
+	}
+}
+
+// keyAt is where on its page a key of a leaf is.
+func keyAt(n *node, i int) int {
+	at := boltPageHead + i*boltElement
+	return at + int(binary.NativeEndian.Uint32(n.b[at+4:]))
+}
