@@ -329,7 +329,7 @@ func loadBolt(db *bbolt.DB) (st storeMeta, found bool, parts map[ring.Partition]
 					return err
 				}
 			}
-			return b.ForEach(func(k, v []byte) error {
+			if err := b.ForEach(func(k, v []byte) error {
 				if len(k) != 3 || k[0] != 'p' {
 					return nil
 				}
@@ -340,7 +340,10 @@ func loadBolt(db *bbolt.DB) (st storeMeta, found bool, parts map[ring.Partition]
 				m := &partMeta{}
 				parts[p] = m
 				return m.decode(v)
-			})
+			}); err != nil {
+				return err
+			}
+			return owned(data, parts)
 		})
 	})
 	return st, found, parts, err

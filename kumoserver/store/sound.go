@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -96,4 +97,34 @@ func (p *piece) whole(c *cursor, from, to []byte) error {
 		return nil
 	}
 	return err
+}
+
+// owned checks that each partition of which there are records has a state: one whose
+// key is damaged is another's, or nobody's, and a copy without one would be taken for
+// one that is empty. A record that is damaged may be of another partition.
+func owned(data *bbolt.Bucket, parts map[ring.Partition]*partMeta) error {
+	c := newCursor(data)
+	var last []byte // or a key out of order would lead back for ever
+	k, v := c.Seek(last)
+	for k != nil {
+		if err := ascends(&last, k); err != nil {
+			return err
+		}
+		if len(k) < 3 {
+			return fmt.Errorf("%w: a key of %d bytes", ErrDamaged, len(k))
+		}
+		id := ring.Partition(binary.BigEndian.Uint16(k))
+		switch _, err := readValue(k, v); {
+		case id >= ring.MaxPartitions:
+			return c.err // the pad, or damaged
+		case parts[id] != nil:
+			last = appendDataKey(nil, id+1, nil)
+			k, v = c.Seek(last)
+		case err == nil:
+			return fmt.Errorf("%w: partition %d has records and no state", ErrDamaged, id)
+		default:
+			k, v = c.Next()
+		}
+	}
+	return c.err
 }
