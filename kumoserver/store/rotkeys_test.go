@@ -152,3 +152,18 @@ func TestRotOfAStatesKey(t *testing.T) {
 		s.CloseHard()
 	}
 }
+
+// The page that names the buckets says that it has many more: they are not freed.
+func TestRotOfThePageThatNamesBuckets(t *testing.T) {
+	r := newRotten(t)
+	var id int64
+	if err := r.viewTx(func(tx *bbolt.Tx) error { id = int64(tx.Cursor().Bucket().Root()); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	write(t, r.data(), id*int64(os.Getpagesize())+15, []byte{0x40})
+	m := &maker{p: 2, e: 1, tail: r.State(2).Tail}
+	m.put(t, r.Store, keyOf(0), "new")
+	flush(t, r.Store)
+	r.Commit(2, m.tail.Seq)
+	eventually(t, "found", func() bool { return r.Broken() != nil })
+}

@@ -128,3 +128,22 @@ func owned(data *bbolt.Bucket, parts map[ring.Partition]*partMeta) error {
 	}
 	return c.err
 }
+
+// statesSound checks the pages that are written again with a state, and the one that
+// names the buckets: bbolt frees as many pages as the old ones say that they have.
+func statesSound(meta *bbolt.Bucket, k []byte) error {
+	var t tree
+	t.open(meta.Tx())
+	id := uint64(meta.Tx().Cursor().Bucket().Root())
+	if n, err := t.at(id, 0); err != nil {
+		return err
+	} else if !n.leaf || binary.NativeEndian.Uint64(n.b) != id || binary.NativeEndian.Uint32(n.b[12:]) != 0 {
+		return t.bad(id, "names no buckets")
+	}
+	t, ok := treeOf(meta)
+	if !ok {
+		return nil
+	}
+	_, _, err := t.leafOf(k, true)
+	return err
+}

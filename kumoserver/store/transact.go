@@ -34,6 +34,9 @@ func (a *applier) transact(snaps []*snapshot, need uint64) ([]*snapshot, error) 
 				if err != nil {
 					return err
 				}
+				if err := statesSound(meta, metaKey(n.part.id)); err != nil {
+					return err
+				}
 				if err := meta.Put(metaKey(n.part.id), n.state(st.whole).encode()); err != nil {
 					return err
 				}
