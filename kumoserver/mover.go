@@ -19,8 +19,9 @@ const (
 )
 
 // mover reads ranges for learners, off the core loop, no faster than the
-// cluster's move rate, and slower where that takes the machines from clients (pace). While moves are paused it reads for partitions alone that
-// lack copies. What a server that was away lacks of the log is sent past it.
+// cluster's move rate, and slower where that takes the machines from clients (pace).
+// While moves are paused it reads for partitions alone that lack copies. What a server
+// that was away lacks of the log is sent past it.
 type mover struct {
 	s     *Server
 	scans chan struct{} // places for reads
@@ -42,7 +43,10 @@ type moveKey struct {
 }
 
 func newMover(s *Server) *mover {
-	return &mover{s: s, scans: make(chan struct{}, scansAtOnce), waiting: map[moveKey]replica.ReadRange{}, pace: pace{sent: map[moveKey]time.Time{}}, changed: make(chan struct{})}
+	return &mover{
+		s: s, scans: make(chan struct{}, scansAtOnce), changed: make(chan struct{}),
+		waiting: map[moveKey]replica.ReadRange{}, pace: pace{sent: map[moveKey]time.Time{}},
+	}
 }
 
 // configure takes a newer table.
@@ -61,6 +65,10 @@ func (m *mover) take(t *ring.Table, self ring.Process) {
 	defer m.mu.Unlock()
 	old := m.table
 	m.table, m.busy = t, busy
+	m.pace.forget(func(key moveKey) bool {
+		p := int(key.partition)
+		return p >= t.Size() || t.Partitions[p].Primary != self || !t.Partitions[p].HasLearner(key.to)
+	})
 	if old == nil || old.MoveRate != t.MoveRate {
 		m.next = time.Time{}
 	}
@@ -111,7 +119,7 @@ func (m *mover) read(p ring.Partition, e replica.ReadRange) {
 		m.bytes.Add(uint64(size))
 		m.items.Add(uint64(len(ev.Records)))
 		m.charge(size - rangeBytes)
-		if !ev.Last {
+		if !ev.Last && ev.Err == nil {
 			m.mu.Lock()
 			m.pace.sends(key, time.Now())
 			m.mu.Unlock()

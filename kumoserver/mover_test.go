@@ -87,3 +87,22 @@ func TestMoverLooksAgain(t *testing.T) {
 		}
 	}
 }
+
+// Of a copy that ended before its learner asked for the next range nothing is kept.
+func TestMoverForgetsCopiesThatEnded(t *testing.T) {
+	m, table := testMover(0, false)
+	self := ring.Process{Store: 1, Boot: 1}
+	next := *table
+	next.Partitions = append([]ring.Config(nil), table.Partitions...)
+	for p := range next.Partitions {
+		next.Partitions[p].Primary = self
+		m.pace.sends(moveKey{ring.Partition(p), 3}, time.Unix(1000, 0))
+	}
+	m.pace.sends(moveKey{0, 9}, time.Unix(1000, 0))
+	m.pace.sends(moveKey{7, 3}, time.Unix(1000, 0)) // of no partition any more
+	next.Partitions[1].Primary = ring.Process{Store: 2, Boot: 1}
+	m.take(&next, self)
+	if _, ok := m.pace.sent[moveKey{0, 3}]; !ok || len(m.pace.sent) != 1 {
+		t.Errorf("it knows of %v, want that of the learner alone that there is", m.pace.sent)
+	}
+}

@@ -1,6 +1,9 @@
 package kumoserver
 
-import "time"
+import (
+	"maps"
+	"time"
+)
 
 // pace has moves give way to clients, as LEDBAT has bulk transfers (RFC 6817):
 // how long a range takes until the learner asks for the next tells how busy both
@@ -26,6 +29,12 @@ const (
 
 // sends notes that a range has gone.
 func (p *pace) sends(key moveKey, now time.Time) { p.sent[key] = now }
+
+// forget drops the rounds of copies that nobody makes any more: their learners ask for
+// nothing.
+func (p *pace) forget(gone func(moveKey) bool) {
+	maps.DeleteFunc(p.sent, func(key moveKey, _ time.Time) bool { return gone(key) })
+}
 
 // asked notes that a learner wants its next range, and tells how long to wait
 // with it.

@@ -147,9 +147,9 @@ func (a *accounts) buckets(id uint64, all bool) error {
 		return a.bad(id, "should name the buckets")
 	}
 	b := a.db[id*uint64(a.size):][:a.size]
-	n := node{id: id, b: b, n: int(binary.NativeEndian.Uint16(b[10:])), leaf: true}
+	n := nodeAt(id, b)
 	names := [][]byte{bucketData, bucketMeta}
-	if binary.NativeEndian.Uint64(b) != id || binary.NativeEndian.Uint16(b[8:]) != boltLeaf ||
+	if binary.NativeEndian.Uint64(b) != id || !n.leaf ||
 		binary.NativeEndian.Uint32(b[12:]) != 0 || n.n != 0 && n.n != len(names) {
 		return a.bad(id, "names no buckets")
 	}
@@ -162,7 +162,7 @@ func (a *accounts) buckets(id uint64, all bool) error {
 			return a.bad(id, "names %q, which is no bucket", n.key(i))
 		}
 		root := binary.NativeEndian.Uint64(v)
-		if root == 0 || !all {
+		if root == 0 || !all && i == 0 {
 			continue // within this page, until loadBolt has padded it; or too much to look at
 		}
 		if err := a.pages(root); err != nil {

@@ -231,8 +231,8 @@ func (m *storeMeta) decode(b []byte) error {
 // within another's page, so that tree can look at its pages. It is a record of no
 // partition, and whole like any other. The states have one, too (keyPad).
 func pad(data *bbolt.Bucket) error {
-	if data.Get(padKey) != nil {
-		return nil
+	if had, err := sound(data, padKey); had || err != nil {
+		return err
 	}
 	return data.Put(padKey, appendValue(nil, padKey, &value{data: make([]byte, os.Getpagesize()/4)}))
 }
@@ -329,7 +329,7 @@ func loadBolt(db *bbolt.DB) (st storeMeta, found bool, parts map[ring.Partition]
 					return err
 				}
 			}
-			return b.ForEach(func(k, v []byte) error {
+			if err := b.ForEach(func(k, v []byte) error {
 				if len(k) != 3 || k[0] != 'p' {
 					return nil
 				}
@@ -340,7 +340,10 @@ func loadBolt(db *bbolt.DB) (st storeMeta, found bool, parts map[ring.Partition]
 				m := &partMeta{}
 				parts[p] = m
 				return m.decode(v)
-			})
+			}); err != nil {
+				return err
+			}
+			return owned(data, parts)
 		})
 	})
 	return st, found, parts, err

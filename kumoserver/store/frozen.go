@@ -255,7 +255,8 @@ func (f *Frozen) Read(from []byte, maxBytes int) (recs []subjects.Record, next [
 	}
 	f.mu.Unlock()
 	m := merge{room: maxBytes}
-	err = f.s.view(func(c *bbolt.Cursor) error {
+	err = f.s.viewData(func(data *bbolt.Bucket) error {
+		c := newCursor(data)
 		// After the transaction began: what was written to bbolt before is put aside
 		// by now, and of what is put aside later bbolt shows the same.
 		f.mu.Lock()
@@ -279,7 +280,7 @@ func (f *Frozen) Read(from []byte, maxBytes int) (recs []subjects.Record, next [
 }
 
 // merge walks the memory table as it was, the removed keys and bbolt in step.
-func (f *Frozen) merge(c *bbolt.Cursor, m *merge, from []byte) error {
+func (f *Frozen) merge(c *cursor, m *merge, from []byte) error {
 	prefix := appendUserKey(nil, f.p.id, nil)
 	m.masks = f.masks
 	keys := f.keys[lowerBound(f.keys, from):]

@@ -24,7 +24,7 @@ type piece struct {
 func (p *piece) fill(tx *bbolt.Tx, from []byte) error {
 	*p = piece{arena: p.arena[:0], ends: p.ends[:0], at: p.at}
 	data := tx.Bucket(bucketData)
-	c, direct := data.Cursor(), data.Cursor()
+	c, direct := newCursor(data), newCursor(data)
 	prev := []byte(nil)
 	k, v := c.Seek(from)
 	if k != nil && bytes.Compare(k, from) < 0 {
@@ -33,7 +33,7 @@ func (p *piece) fill(tx *bbolt.Tx, from []byte) error {
 	for ; k != nil; k, v = c.Next() {
 		if len(p.arena) >= compactBytes || len(p.ends) >= 2*compactKeys {
 			p.next = bytes.Clone(k)
-			return p.whole(tx, from, p.next)
+			return p.whole(c, from, p.next)
 		}
 		if len(k) >= 2 {
 			p.at = ring.Partition(binary.BigEndian.Uint16(k))
@@ -48,12 +48,12 @@ func (p *piece) fill(tx *bbolt.Tx, from []byte) error {
 		p.ends = append(p.ends, len(p.arena))
 	}
 	p.last = true
-	return p.whole(tx, from, nil)
+	return p.whole(c, from, nil)
 }
 
 // check tells what ends the reading. A damaged record does not, unless its key
 // could take the place of another.
-func (p *piece) check(direct *bbolt.Cursor, prev, k, v []byte) error {
+func (p *piece) check(direct *cursor, prev, k, v []byte) error {
 	_, bad := readValue(k, v)
 	err := reachable(direct, prev, k)
 	switch {

@@ -48,8 +48,8 @@ func (s *Store) Get(id ring.Partition, key []byte) (rec subjects.Record, found b
 // otherwise.)
 func (s *Store) getStored(id ring.Partition, key []byte) (rec subjects.Record, found bool, err error) {
 	round := s.cache.rounds.Load()
-	viewErr := s.view(func(c *bbolt.Cursor) error {
-		rec, found, err = seek(c, appendUserKey(make([]byte, 0, 3+subjects.MaxKey), id, key))
+	viewErr := s.viewData(func(data *bbolt.Bucket) error {
+		rec, found, err = seek(data, appendUserKey(make([]byte, 0, 3+subjects.MaxKey), id, key))
 		rec.Key, rec.Value = key, bytes.Clone(rec.Value)
 		if found {
 			s.cache.offer(id, &rec, round)
@@ -109,12 +109,12 @@ func (s *Store) GetMany(n int, at func(i int) (ring.Partition, []byte), out func
 	// Only now, for a transaction older than a value's removal from the memory
 	// table would not have it.
 	next := 0
-	err := s.view(func(c *bbolt.Cursor) error {
+	err := s.viewData(func(data *bbolt.Bucket) error {
 		for ; next < len(m.index); next++ {
 			i := m.index[next]
 			id, key := at(i)
 			m.key = appendUserKey(m.key[:0], id, key)
-			rec, found, err := seek(c, m.key)
+			rec, found, err := seek(data, m.key)
 			if err != nil {
 				err = s.unreadable(id, key, err)
 			}
@@ -132,16 +132,12 @@ func (s *Store) GetMany(n int, at func(i int) (ring.Partition, []byte), out func
 	}
 }
 
-// view runs f in a read transaction. Damage of the file's structure that f meets
-// is ErrDamaged.
-func (s *Store) view(f func(c *bbolt.Cursor) error) error {
-	return s.viewData(func(data *bbolt.Bucket) error { return f(data.Cursor()) })
-}
-
 func (s *Store) viewTx(f func(tx *bbolt.Tx) error) error {
 	return s.viewData(func(data *bbolt.Bucket) error { return f(data.Tx()) })
 }
 
+// viewData runs f in a read transaction. Damage of the file's structure that f meets
+// is ErrDamaged.
 func (s *Store) viewData(f func(data *bbolt.Bucket) error) error {
 	file := s.enter()
 	defer file.used.RUnlock()
@@ -169,18 +165,24 @@ func (s *Store) viewData(f func(data *bbolt.Bucket) error) error {
 
 // seek finds a key and checks its value, or that the key is not there: damage looks
 // like that.
-func seek(c *bbolt.Cursor, key []byte) (rec subjects.Record, found bool, err error) {
+func seek(data *bbolt.Bucket, key []byte) (rec subjects.Record, found bool, err error) {
 	err = guard(func() error {
-		k, v := c.Seek(key)
-		if k == nil || !bytes.Equal(k, key) {
-			if t, ok := treeOf(c.Bucket()); ok {
-				return t.absent(key)
-			}
-			return nil
+		t, ok := treeOf(data)
+		var v []byte
+		if !ok {
+			v = data.Get(key)
+			found = v != nil
+		} else if v, found, err = t.find(key); err != nil {
+			return err
 		}
-		found = true
-		rec, err = readValue(k, v)
-		return err
+		switch {
+		case found:
+			rec, err = readValue(key, v)
+			return err
+		case ok:
+			return t.absent(key)
+		}
+		return nil
 	})
 	if err != nil {
 		rec = subjects.Record{}
@@ -315,7 +317,8 @@ func (s *Store) Scan(id ring.Partition, from []byte, maxBytes int) (recs []subje
 	}
 	p.mu.RUnlock()
 	order(m.keys, m.vals)
-	err = s.view(func(c *bbolt.Cursor) error {
+	err = s.viewData(func(data *bbolt.Bucket) error {
+		c := newCursor(data)
 		if err := m.run(c, id); err != nil {
 			return err
 		}
@@ -338,7 +341,7 @@ type merge struct {
 	next  []byte // the first key that did not fit
 }
 
-func (m *merge) run(c *bbolt.Cursor, id ring.Partition) error {
+func (m *merge) run(c *cursor, id ring.Partition) error {
 	prefix := appendUserKey(nil, id, nil)
 	last := append(slices.Clone(prefix), m.from...) // key that the next one must not come before
 	k, v := c.Seek(last)

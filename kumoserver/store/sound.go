@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -27,28 +28,33 @@ func ascends(last *[]byte, k []byte) error {
 	return nil
 }
 
-// unbroken checks that nothing is missing between two keys of a partition that were
-// read with a cursor; a nil one is the partition's end.
-func unbroken(c *bbolt.Cursor, id ring.Partition, from, to []byte) error {
-	t, ok := treeOf(c.Bucket())
-	if !ok {
-		return nil
+// unbroken checks that nothing is missing between two users' keys of a partition that
+// were read with a cursor; a nil one is their end. What is beside that is looked at,
+// too: it may be one of these, if its key is damaged.
+func unbroken(c *cursor, id ring.Partition, from, to []byte) error {
+	if c.err != nil || c.bolt != nil {
+		return c.err
 	}
-	end := appendDataKey(nil, id+1, nil)
+	end := appendDataKey(nil, id, []byte{spaceUser + 1})
 	if to != nil {
 		end = appendUserKey(nil, id, to)
 	}
-	return t.span(appendUserKey(nil, id, from), end)
+	return c.t.span(appendUserKey(nil, id, from), end)
 }
 
-// sound reports, before something is written under a key, why it must not be: what
-// bbolt writes again looks right, whatever it was before.
-func sound(data *bbolt.Bucket, k []byte, had bool) error {
+// sound reports, before something is written under a key, whether it is there, and why
+// it must not be written: what bbolt writes again looks right, whatever it was before.
+func sound(data *bbolt.Bucket, k []byte) (had bool, err error) {
 	t, ok := treeOf(data)
 	if !ok {
-		return nil
+		return data.Get(k) != nil, nil
 	}
-	return onlyValues(t.writable(k, had))
+	n, _, err := t.leafOf(k, true)
+	if err != nil {
+		return false, err
+	}
+	had = data.Get(k) != nil // only now: bbolt goes where we have been
+	return had, onlyValues(t.writable(&n, k, had))
 }
 
 // onlyValues lets damaged records pass that are those of their key: they may be
@@ -66,12 +72,11 @@ func onlyValues(err error) error {
 }
 
 // whole checks the pages of a stretch.
-func (st *stretch) whole(tx *bbolt.Tx, from, to []byte) error {
-	t, ok := treeOf(tx.Bucket(bucketData))
-	if !ok {
-		return nil
+func (st *stretch) whole(c *cursor, from, to []byte) error {
+	if c.err != nil || c.bolt != nil {
+		return c.err
 	}
-	err := t.span(from, to)
+	err := c.t.span(from, to)
 	if errors.Is(err, ErrCorrupt) {
 		// One that is in the stretch was counted; one beside it is met next, unless
 		// its key is what is damaged, and it is met nowhere.
@@ -83,14 +88,62 @@ func (st *stretch) whole(tx *bbolt.Tx, from, to []byte) error {
 
 // whole finds what the pages of a piece lack. A damaged record beside it is met by
 // the piece that it belongs to.
-func (p *piece) whole(tx *bbolt.Tx, from, to []byte) error {
-	t, ok := treeOf(tx.Bucket(bucketData))
-	if !ok {
-		return nil
+func (p *piece) whole(c *cursor, from, to []byte) error {
+	if c.err != nil || c.bolt != nil {
+		return c.err
 	}
-	err := t.span(from, to)
+	err := c.t.span(from, to)
 	if errors.Is(err, ErrCorrupt) {
 		return nil
 	}
+	return err
+}
+
+// owned checks that each partition of which there are records has a state: one whose
+// key is damaged is another's, or nobody's, and a copy without one would be taken for
+// one that is empty. A record that is damaged may be of another partition.
+func owned(data *bbolt.Bucket, parts map[ring.Partition]*partMeta) error {
+	c := newCursor(data)
+	var last []byte // or a key out of order would lead back for ever
+	k, v := c.Seek(last)
+	for k != nil {
+		if err := ascends(&last, k); err != nil {
+			return err
+		}
+		if len(k) < 3 {
+			return fmt.Errorf("%w: a key of %d bytes", ErrDamaged, len(k))
+		}
+		id := ring.Partition(binary.BigEndian.Uint16(k))
+		switch _, err := readValue(k, v); {
+		case id >= ring.MaxPartitions:
+			return c.err // the pad, or damaged
+		case parts[id] != nil:
+			last = appendDataKey(nil, id+1, nil)
+			k, v = c.Seek(last)
+		case err == nil:
+			return fmt.Errorf("%w: partition %d has records and no state", ErrDamaged, id)
+		default:
+			k, v = c.Next()
+		}
+	}
+	return c.err
+}
+
+// statesSound checks the pages that are written again with a state, and the one that
+// names the buckets: bbolt frees as many pages as the old ones say that they have.
+func statesSound(meta *bbolt.Bucket, k []byte) error {
+	var t tree
+	t.open(meta.Tx())
+	id := uint64(meta.Tx().Cursor().Bucket().Root())
+	if n, err := t.at(id, 0); err != nil {
+		return err
+	} else if !n.leaf || binary.NativeEndian.Uint64(n.b) != id || binary.NativeEndian.Uint32(n.b[12:]) != 0 {
+		return t.bad(id, "names no buckets")
+	}
+	t, ok := treeOf(meta)
+	if !ok {
+		return nil
+	}
+	_, _, err := t.leafOf(k, true)
 	return err
 }

@@ -47,10 +47,17 @@ func (t *tree) open(tx *bbolt.Tx) {
 
 // node is a page that has the right form.
 type node struct {
-	id   uint64
-	b    []byte
-	n    int
-	leaf bool
+	id    uint64
+	b     []byte
+	n     int
+	flags uint16
+	leaf  bool
+}
+
+// nodeAt is what the head of a page says.
+func nodeAt(id uint64, b []byte) node {
+	flags := binary.NativeEndian.Uint16(b[8:])
+	return node{id: id, b: b, n: int(binary.NativeEndian.Uint16(b[10:])), flags: flags, leaf: flags == boltLeaf}
 }
 
 // An element of a page has 16 bytes. A branch's: where its key is, from the element
@@ -73,17 +80,16 @@ func (t *tree) node(id uint64) (n node, err error) {
 		return n, t.bad(id, "is none of %d", pages)
 	}
 	at := id * uint64(t.size)
-	head := t.db[at : at+boltPageHead]
-	flags := binary.NativeEndian.Uint16(head[8:])
-	more := uint64(binary.NativeEndian.Uint32(head[12:]))
-	n = node{id: id, n: int(binary.NativeEndian.Uint16(head[10:])), leaf: flags == boltLeaf}
+	n = nodeAt(id, t.db[at:])
+	more := uint64(binary.NativeEndian.Uint32(n.b[12:]))
 	switch {
-	case binary.NativeEndian.Uint64(head) != id:
-		return n, t.bad(id, "says that it is page %d", binary.NativeEndian.Uint64(head))
-	case flags != boltLeaf && flags != boltBranch:
-		return n, t.bad(id, "is of kind %d", flags)
+	case binary.NativeEndian.Uint64(n.b) != id:
+		return n, t.bad(id, "says that it is page %d", binary.NativeEndian.Uint64(n.b))
+	case n.flags != boltLeaf && n.flags != boltBranch:
+		return n, t.bad(id, "is of kind %d", n.flags)
 	case n.n == 0:
 		if n.leaf && id == t.root && more == 0 {
+			n.b = n.b[:t.size]
 			return n, nil
 		}
 		return n, t.bad(id, "is empty")
@@ -190,7 +196,10 @@ func (t *tree) leafOf(key []byte, siblings bool) (n node, first bool, err error)
 	if n, err = t.node(t.root); err != nil {
 		return n, first, err
 	}
-	for !n.leaf {
+	for depth := 1; !n.leaf; depth++ {
+		if depth > deepest {
+			return n, first, t.bad(n.id, "leads back to itself")
+		}
 		i := n.towards(key)
 		if i > 0 {
 			first = false
@@ -238,14 +247,11 @@ func (t *tree) absent(key []byte) error {
 	return n.whole(i-1, i)
 }
 
-// writable returns why a key must not be written: a page that would be written
-// again is not of the right form, or its record, or if there is none one beside its
-// place, is damaged. Each of these is looked at, and the worst is told.
-func (t *tree) writable(key []byte, had bool) error {
-	n, _, err := t.leafOf(key, true)
-	if err != nil {
-		return err
-	}
+// writable returns why a key must not be written to its leaf (leafOf with siblings, so
+// that each page that would be written again is of the right form): its record, or if
+// there is none one beside its place, is damaged. Each of these is looked at, and the
+// worst is told.
+func (t *tree) writable(n *node, key []byte, had bool) (err error) {
 	i, _ := n.place(key)
 	there := i < n.n && bytes.Equal(n.key(i), key)
 	switch {
@@ -287,10 +293,15 @@ func (t *tree) span(from, to []byte) error {
 	if err != nil {
 		return err
 	}
-	return t.spanOf(&n, from, to)
+	return t.spanOf(&n, from, to, nil, 0)
 }
 
-func (t *tree) spanOf(n *node, from, to []byte) error {
+// spanOf is span of a page and those below; their keys come before one, next, if that
+// is not nil.
+func (t *tree) spanOf(n *node, from, to, next []byte, depth int) error {
+	if depth > deepest {
+		return t.bad(n.id, "leads back to itself")
+	}
 	first, last := 0, n.n-1
 	if n.leaf {
 		first, _ = n.place(from)
@@ -301,6 +312,9 @@ func (t *tree) spanOf(n *node, from, to []byte) error {
 		}
 		if err := n.whole(beside...); err != nil {
 			return err
+		}
+		if next != nil && n.n > 0 && bytes.Compare(n.key(n.n-1), next) >= 0 {
+			return t.bad(n.id, "has keys that belong behind it")
 		}
 		first, last = max(first-1, 0), min(last, n.n-1)
 	} else {
@@ -318,7 +332,11 @@ func (t *tree) spanOf(n *node, from, to []byte) error {
 		}
 		c, err := t.enter(n, i)
 		if err == nil && (to == nil || bytes.Compare(n.key(i), to) <= 0 || i == first) {
-			err = t.spanOf(&c, from, to)
+			behind := next
+			if i+1 < n.n {
+				behind = n.key(i + 1)
+			}
+			err = t.spanOf(&c, from, to, behind, depth+1)
 		}
 		if err != nil {
 			return err
