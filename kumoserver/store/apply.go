@@ -27,6 +27,7 @@ type applier struct {
 	budget int
 	bytes  int
 	steps  []step
+	seen   looked // of the transaction that runs
 	key    []byte
 	vals   []byte // of the transaction that runs
 	lsn    uint64 // that bbolt says the log reached
@@ -46,7 +47,7 @@ const (
 
 func newApplier(s *Store) *applier {
 	return &applier{
-		s: s, armed: make(chan struct{}, 1), kick: make(chan struct{}, 1), stop: make(chan struct{}),
+		seen: looked{}, s: s, armed: make(chan struct{}, 1), kick: make(chan struct{}, 1), stop: make(chan struct{}),
 	}
 }
 

@@ -231,7 +231,7 @@ func (m *storeMeta) decode(b []byte) error {
 // within another's page, so that tree can look at its pages. It is a record of no
 // partition, and whole like any other. The states have one, too (keyPad).
 func pad(data *bbolt.Bucket) error {
-	if had, err := sound(data, padKey); had || err != nil {
+	if had, err := sound(data, padKey, nil); had || err != nil {
 		return err
 	}
 	return data.Put(padKey, appendValue(nil, padKey, &value{data: make([]byte, os.Getpagesize()/4)}))

@@ -44,11 +44,13 @@ func unbroken(c *cursor, id ring.Partition, from, to []byte) error {
 
 // sound reports, before something is written under a key, whether it is there, and why
 // it must not be written: what bbolt writes again looks right, whatever it was before.
-func sound(data *bbolt.Bucket, k []byte) (had bool, err error) {
+// seen are the pages that were looked at in this transaction.
+func sound(data *bbolt.Bucket, k []byte, seen looked) (had bool, err error) {
 	t, ok := treeOf(data)
 	if !ok {
 		return data.Get(k) != nil, nil
 	}
+	t.seen = seen
 	n, _, err := t.leafOf(k, true)
 	if err != nil {
 		return false, err
@@ -131,7 +133,7 @@ func owned(data *bbolt.Bucket, parts map[ring.Partition]*partMeta) error {
 
 // statesSound checks the pages that are written again with a state, and the one that
 // names the buckets: bbolt frees as many pages as the old ones say that they have.
-func statesSound(meta *bbolt.Bucket, k []byte) error {
+func statesSound(meta *bbolt.Bucket, k []byte, seen looked) error {
 	var t tree
 	t.open(meta.Tx())
 	id := uint64(meta.Tx().Cursor().Bucket().Root())
@@ -144,6 +146,7 @@ func statesSound(meta *bbolt.Bucket, k []byte) error {
 	if !ok {
 		return nil
 	}
+	t.seen = seen
 	_, _, err := t.leafOf(k, true)
 	return err
 }

@@ -24,6 +24,7 @@ func (a *applier) transact(snaps []*snapshot, need uint64) ([]*snapshot, error) 
 	saved := make([]int64, 0, 16)
 	err := a.write(func(file *dataFile) error {
 		return file.Update(func(tx *bbolt.Tx) error {
+			clear(a.seen)
 			data, meta := tx.Bucket(bucketData), tx.Bucket(bucketMeta)
 			if err := file.newest.Load().check(data, 1); err != nil {
 				return err
@@ -34,7 +35,7 @@ func (a *applier) transact(snaps []*snapshot, need uint64) ([]*snapshot, error) 
 				if err != nil {
 					return err
 				}
-				if err := statesSound(meta, metaKey(n.part.id)); err != nil {
+				if err := statesSound(meta, metaKey(n.part.id), a.seen); err != nil {
 					return err
 				}
 				if err := meta.Put(metaKey(n.part.id), n.state(st.whole).encode()); err != nil {
@@ -116,7 +117,7 @@ func (a *applier) put(data *bbolt.Bucket, n *snapshot, key string, v *value) err
 	a.budget--
 	k := append(appendDataKey(a.key[:0], n.part.id, userSpace), key...)
 	a.key = k
-	had, err := sound(data, k)
+	had, err := sound(data, k, a.seen)
 	if err != nil {
 		return err
 	}
@@ -185,7 +186,7 @@ func (a *applier) remove(data *bbolt.Bucket, n *snapshot, keys [][]byte) error {
 		if k[2] == spaceUser {
 			n.items--
 		}
-		if _, err := sound(data, k); err != nil {
+		if _, err := sound(data, k, a.seen); err != nil {
 			return err
 		}
 		n.part.keep(data, k, true)

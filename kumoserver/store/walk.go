@@ -26,7 +26,12 @@ type tree struct {
 	db   []byte // all pages of the transaction
 	size int    // of a page
 	root uint64
+	seen looked // nil: pages are looked at each time
 }
+
+// looked are the pages of a transaction that were found to be of the right form. What a
+// transaction reads does not change while it lasts.
+type looked map[uint64]node
 
 // treeOf is the data bucket's tree as it is on disk, without what the transaction
 // itself has changed. ok is false while the bucket has no page of its own.
@@ -75,6 +80,17 @@ func (t *tree) bad(id uint64, format string, args ...any) error {
 
 // node reads a page and checks its form.
 func (t *tree) node(id uint64) (n node, err error) {
+	n, ok := t.seen[id]
+	if ok {
+		return n, nil
+	}
+	if n, err = t.look(id); err == nil && t.seen != nil {
+		t.seen[id] = n
+	}
+	return n, err
+}
+
+func (t *tree) look(id uint64) (n node, err error) {
 	pages := uint64(len(t.db) / t.size)
 	if id < 2 || id >= pages {
 		return n, t.bad(id, "is none of %d", pages)

@@ -24,6 +24,7 @@ type bolts struct {
 	*bbolt.DB
 	rnd  *rand.Rand
 	keys [][]byte // in order
+	seen looked   // in a transaction
 }
 
 // openBolts makes a file with pages of a size, padded as the store's if pads says so.
@@ -73,7 +74,7 @@ func (b *bolts) put(t *testing.T, data *bbolt.Bucket, k []byte) {
 	case 1: // just as large as some pages
 		size = max(0, (1+b.rnd.IntN(3))*b.Info().PageSize-boltPageHead-boltElement-len(k)-valueHead)
 	}
-	if got, err := sound(data, k); err != nil || got != had {
+	if got, err := sound(data, k, b.seen); err != nil || got != had {
 		t.Fatalf("before %x is put: %v, %v", k, got, err)
 	}
 	if err := data.Put(k, appendValue(nil, k, &value{data: make([]byte, size)})); err != nil {
@@ -90,7 +91,7 @@ func (b *bolts) remove(t *testing.T, data *bbolt.Bucket) {
 	i := b.rnd.IntN(len(b.keys))
 	j := min(i+1+b.rnd.IntN(1+b.rnd.IntN(60)), len(b.keys))
 	for _, k := range b.keys[i:j] {
-		if had, err := sound(data, k); err != nil || !had {
+		if had, err := sound(data, k, b.seen); err != nil || !had {
 			t.Fatalf("before %x is removed: %v, %v", k, had, err)
 		}
 		if err := data.Delete(k); err != nil {
@@ -106,6 +107,7 @@ func (b *bolts) turn(t *testing.T) {
 	was := slices.Clone(b.keys)
 	giveUp := errors.New("given up")
 	err := b.Update(func(tx *bbolt.Tx) error {
+		b.seen = looked{}
 		data := tx.Bucket(bucketData)
 		shrinks := len(b.keys) > 1500 || b.rnd.IntN(8) == 0
 		for range b.rnd.IntN(60) {
