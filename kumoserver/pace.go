@@ -18,10 +18,10 @@ type pace struct {
 
 const (
 	// paceSlack is how much longer than the quickest a round may take.
-	paceSlack = 3 * time.Millisecond
+	paceSlack = time.Millisecond
 	// paceGain is how many times what a round took longer a copy rests, and paceMost
 	// how long at most, so that moves come to an end on a machine that is always busy.
-	paceGain = 3
+	paceGain = 20
 	paceMost = 100 * time.Millisecond
 	// paceWindow is for how long the quickest round counts, twice.
 	paceWindow = 30 * time.Second

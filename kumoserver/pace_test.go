@@ -18,8 +18,8 @@ func TestPaceRestsWhenRoundsTakeLonger(t *testing.T) {
 	for _, r := range []struct{ took, rest time.Duration }{
 		{4 * time.Millisecond, 0},
 		{2 * time.Millisecond, 0},
-		{5 * time.Millisecond, 0}, // within the slack
-		{9 * time.Millisecond, 4 * paceGain * time.Millisecond},
+		{3 * time.Millisecond, 0}, // within the slack
+		{5 * time.Millisecond, 2 * paceGain * time.Millisecond},
 		{time.Minute, paceMost},
 	} {
 		if got := p.round(at, r.took); got != r.rest {
