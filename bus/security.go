@@ -265,13 +265,7 @@ func (b *Bus) reconnect() {
 			b.log.Warn("bus: connection", "err", err)
 		}
 	}
-	b.mu.Lock()
-	callers := make([]*Caller, 0, len(b.callers))
-	for c := range b.callers {
-		callers = append(callers, c)
-	}
-	b.mu.Unlock()
-	for _, c := range callers {
+	for _, c := range b.everyCaller() {
 		c.mu.RLock()
 		links := make([]*link, 0, len(c.links))
 		for _, l := range c.links {

@@ -50,13 +50,7 @@ func (b *Bus) Traffic() Traffic {
 		t.SlowConsumers, t.Clients, t.Routes = uint64(b.srv.NumSlowConsumers()), b.srv.NumClients(), len(peerNames(b.srv))
 	}
 	t.carry(b.nc)
-	b.mu.Lock()
-	callers := make([]*Caller, 0, len(b.callers))
-	for c := range b.callers {
-		callers = append(callers, c)
-	}
-	b.mu.Unlock()
-	for _, c := range callers {
+	for _, c := range b.everyCaller() {
 		c.look(&t)
 	}
 	b.carried.sum(&t)
@@ -132,4 +126,15 @@ func (c *Caller) look(t *Traffic) {
 		l.mu.Unlock()
 		t.carry(nc)
 	}
+}
+
+// everyCaller lists the callers, whose locks are not to be taken under the bus's.
+func (b *Bus) everyCaller() []*Caller {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	callers := make([]*Caller, 0, len(b.callers))
+	for c := range b.callers {
+		callers = append(callers, c)
+	}
+	return callers
 }
