@@ -4,8 +4,8 @@ package kumoserver
 
 import "time"
 
-var began = time.Now()
+var started = time.Now()
 
 // boottime is nanoseconds of the monotonic clock, where there is no
 // CLOCK_BOOTTIME.
-func boottime() int64 { return int64(time.Since(began)) }
+func boottime() int64 { return int64(time.Since(started)) }
