@@ -3,6 +3,7 @@ package kumoserver
 import (
 	"errors"
 	"math"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -16,6 +17,21 @@ import (
 // once for many operations: for a frame, a turn of the core loop or a flush.
 type timed struct {
 	read, turn, commit, write, sync, apply prometheus.Histogram
+
+	waited atomic.Int64 // nanoseconds, for the disk to sync the log
+}
+
+// Waited is for how long the server has waited so far for the disk to sync its
+// log. Go code holds a processor up meanwhile.
+func (s *Server) Waited() time.Duration { return time.Duration(s.timed.waited.Load()) }
+
+// syncs is timed.sync, which also tells how long these took together.
+type syncs struct{ *timed }
+
+// Observe takes one.
+func (t syncs) Observe(seconds float64) {
+	t.waited.Add(int64(seconds * float64(time.Second)))
+	t.sync.Observe(seconds)
 }
 
 func newTimed() *timed {

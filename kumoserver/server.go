@@ -103,7 +103,7 @@ func Open(o Options) (_ *Server, err error) {
 		Dir: o.Dir, Sync: o.Sync, SyncEvery: o.SyncEvery, MemtableBytes: o.MemtableBytes, CacheBytes: o.CacheBytes,
 		RetainBytes: o.RetainBytes, Grant: time.Duration(o.Replica.Grant), OSBoot: osBoot(), Log: s.log,
 		ScrubRate: o.ScrubRate, ScrubEvery: o.ScrubEvery, OnDamage: s.onDamage,
-		Timed: store.Timed{Write: s.timed.write, Sync: s.timed.sync, Apply: s.timed.apply},
+		Timed: store.Timed{Write: s.timed.write, Sync: syncs{s.timed}, Apply: s.timed.apply},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("-s: %w", err)

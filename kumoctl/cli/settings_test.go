@@ -192,8 +192,16 @@ func TestConfigIsAFile(t *testing.T) {
 	}
 }
 
-// TestMain lets the test's binary say what it reads from standard input.
+// TestMain lets the test's binary say what it reads from standard input, and what
+// became of it when it was started anew.
 func TestMain(m *testing.M) {
+	if os.Getenv("CLI_TEST_MONITOR") != "" {
+		cli.KeepMonitor()
+		began, _ := os.ReadFile("/proc/self/environ")
+		fmt.Printf("%d %q %q", os.Getpid(), os.Getenv("GODEBUG"), strings.Split(string(began), "\x00"))
+		fmt.Fprint(os.Stderr, "standard error")
+		os.Exit(0)
+	}
 	if os.Getenv("CLI_TEST_STDIN") != "" {
 		s := newSample()
 		s.fs.Set("config", "/dev/stdin")

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -48,6 +49,8 @@ type running interface {
 	cli.Reporter
 	// reload takes over what may change from options of the same role.
 	reload(options)
+	// waited is for how long it has waited so far for a disk to sync.
+	waited() time.Duration
 	// node is what the HTTP port shows.
 	node() web.Node
 }
@@ -113,8 +116,10 @@ SIGUSR1 opens the files of the log again.
 It runs on as many processors as it has work for, or on $GOMAXPROCS of them if
 that is set.`
 
-// Main runs a daemon's command line and returns the exit code.
+// Main runs a daemon's command line and returns the exit code. It may begin the
+// process anew, see cli.KeepMonitor.
 func Main(role, use string, args []string) int {
+	cli.KeepMonitor()
 	cmd, err := Command(role, use)
 	if err != nil {
 		cmd = &cobra.Command{Use: use, RunE: func(*cobra.Command, []string) error { return err }}

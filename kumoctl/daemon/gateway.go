@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -167,6 +168,9 @@ func (gateway) Run(ctx context.Context) error {
 	<-ctx.Done()
 	return ctx.Err()
 }
+
+// waited: nothing of it is on disk.
+func (g gateway) waited() time.Duration { return 0 }
 
 func (g gateway) node() web.Node {
 	return web.Node{

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net"
 	"strconv"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -85,6 +86,9 @@ func (o *managerOptions) open(s surroundings) (running, error) {
 
 // manager is a kumomanager.Manager that runs.
 type manager struct{ *kumomanager.Manager }
+
+// waited is not counted: what a manager does is seldom and may wait.
+func (m manager) waited() time.Duration { return 0 }
 
 func (m manager) node() web.Node {
 	return web.Node{

@@ -14,8 +14,9 @@ import (
 // processor's work that is a fifth of all processor time.
 //
 // A goroutine that waits for a page of a file which is mapped (bbolt's) holds its
-// processor up, unlike one in a system call. A daemon that did so lately keeps two
-// at least. The first such wait after a while of none may hold all of it up: a disk
+// processor up, and one in a system call does so for up to 20 ms, until Go's monitor
+// looks (cli.KeepMonitor). A daemon that waited for its disk lately keeps two at
+// least. The first such wait after a while of none may hold all of it up: a disk
 // that hangs just then makes a server silent, which others notice.
 
 // procs decides for how many processors there is work.
@@ -33,19 +34,23 @@ const (
 	procsFull  = 0.85
 	procsSpare = 0.7
 	procsCalm  = 8
+	// procsSyncs is the part of the time for which a disk may be waited for on one
+	// processor. A fast disk's syncs take less, and a second processor costs more.
+	procsSyncs = 0.02
 )
 
-// use is what a process did in a time: how many processors it kept busy, and
-// whether it waited for pages from a disk.
+// use is what a process did in a time: how many processors it kept busy, whether
+// it waited for pages from a disk, and for which part of the time for syncs.
 type use struct {
 	busy   float64
 	faults bool
+	syncs  float64
 }
 
 // next says on how many processors to run after a time of such use.
 func (p *procs) next(u use) int {
 	least := 1
-	if u.faults {
+	if u.faults || u.syncs > procsSyncs {
 		least = 2
 	}
 	switch {
@@ -76,7 +81,7 @@ func (a *adaptive) Run(ctx context.Context) error {
 	stop, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
-		follow(stop, tick.C, useSince())
+		follow(stop, tick.C, useSince(a.waited))
 	}()
 	defer func() {
 		close(stop)
@@ -104,13 +109,17 @@ func follow(stop <-chan struct{}, tick <-chan time.Time, since func() use) {
 }
 
 // useSince returns a function that tells how this process was used since it was
-// called last.
-func useSince() func() use {
-	was, at := usage(), time.Now()
+// called last; waited is how long it has waited for syncs so far.
+func useSince(waited func() time.Duration) func() use {
+	was, waits, at := usage(), waited(), time.Now()
 	return func() use {
-		is, now := usage(), time.Now()
-		u := use{busy: float64(is.cpu-was.cpu) / float64(now.Sub(at)), faults: is.faults > was.faults}
-		was, at = is, now
+		is, more, now := usage(), waited(), time.Now()
+		u := use{
+			busy:   float64(is.cpu-was.cpu) / float64(now.Sub(at)),
+			faults: is.faults > was.faults,
+			syncs:  float64(more-waits) / float64(now.Sub(at)),
+		}
+		was, waits, at = is, more, now
 		return u
 	}
 }

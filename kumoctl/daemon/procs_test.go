@@ -53,6 +53,13 @@ func TestProcsForPageFaults(t *testing.T) {
 			t.Fatalf("%d processors %d looks later, want %d", n, i+1, want)
 		}
 	}
+	slow := &procs{most: 4, now: 1}
+	if n := slow.next(use{syncs: 0.3}); n != 2 {
+		t.Errorf("%d processors while syncs are waited for, want 2", n)
+	}
+	if n := (&procs{most: 4, now: 1}).next(use{syncs: 0.01}); n != 1 {
+		t.Errorf("%d processors where syncs take no time, want 1", n)
+	}
 	alone := &procs{most: 1, now: 1}
 	if n := alone.next(use{faults: true}); n != 1 {
 		t.Errorf("%d processors where there is one", n)
@@ -94,7 +101,7 @@ func TestProcsAreSet(t *testing.T) {
 
 // What a process has used is measured.
 func TestUseSince(t *testing.T) {
-	since := useSince()
+	since := useSince(func() time.Duration { return 0 })
 	deadline := time.Now().Add(time.Minute)
 	for {
 		for n := 0; n < 1e8; n++ {

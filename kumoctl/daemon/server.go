@@ -228,6 +228,9 @@ func (s *server) anew() error {
 	return nil
 }
 
+// waited is the server's of now.
+func (s *server) waited() time.Duration { return s.get().Waited() }
+
 // node is what the HTTP port shows: of the server of now, and of the gateway.
 func (s *server) node() web.Node {
 	n := web.Node{

@@ -1,0 +1,6 @@
+//go:build !linux
+
+package cli
+
+// KeepMonitor is for Linux only: see there.
+func KeepMonitor() {}
