@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -56,6 +57,8 @@ type conn struct {
 	tookAt  time.Time // when that was seen
 
 	idleAt uint64 // stats.bytesRead when it was last looked at; see trim
+	probed bool   // it was looked at since it is idle; see probe
+	poked  bool   // the reader is to look whether there is something
 
 	// These belong to whoever set writing; see try.
 	tryFunc func(fd uintptr) bool
@@ -66,6 +69,7 @@ type conn struct {
 	// The rest belongs to the reader.
 	closing bool // Close was called; guarded by mu
 	parser  parser
+	req     memcache.Request
 	buf     []byte // nil while an idle connection waits
 	r, w    int    // what of buf is not parsed yet
 	half    []byte
@@ -78,9 +82,10 @@ type conn struct {
 	tries   int              // to authenticate that failed
 	first   *[firstRead]byte // with TLS: what an idle client sends
 
-	takeFunc func(fd uintptr) bool // see receive
-	taken    int
-	takeErr  error
+	workFunc func(fd uintptr) bool // see receive
+	over     bool                  // we are to close the connection
+	workErr  error                 // why it cannot be read, or goes on no more
+	intake   intake
 }
 
 // parser is one of memcache's.
@@ -130,7 +135,7 @@ func newConn(g *Gateway, nc net.Conn, secure bool) (*conn, error) {
 		gap:    hotGap(),
 	}
 	c.changed.L = &c.mu
-	c.tryFunc, c.takeFunc = c.tryOn, c.takeOn
+	c.tryFunc, c.workFunc = c.tryOn, c.workOn
 	sc, ok := nc.(syscall.Conn)
 	if !ok {
 		return nil, errors.New("connection without a file descriptor")
@@ -138,6 +143,8 @@ func newConn(g *Gateway, nc net.Conn, secure bool) (*conn, error) {
 	raw, err := sc.SyscallConn()
 	if c.raw = raw; secure {
 		c.seal()
+	} else if err == nil {
+		err = raw.Control(c.intake.begin)
 	}
 	return c, err
 }
@@ -197,14 +204,47 @@ func (c *conn) abort() {
 	c.mu.Unlock()
 }
 
-// read parses and executes requests. It returns nil when we are to close the
+// read receives and executes requests. It returns nil when we are to close the
 // connection, and otherwise why it cannot be read.
 func (c *conn) read() error {
 	c.use(c.g.buffers.Get().(*readBuf)[:])
-	defer c.use(nil)
-	if err := c.fill(); err != nil {
-		return err
+	defer func() { c.use(nil) }()
+	for {
+		err := c.deadline()
+		if err == nil {
+			err = c.receive()
+		}
+		if c.over || err != nil && !(errors.Is(err, os.ErrDeadlineExceeded) && c.keep()) {
+			return err
+		}
 	}
+}
+
+// requests parses and executes what has come, until more has to come or, then it
+// returns false, the connection is over.
+func (c *conn) requests() bool {
+	if c.parser == nil && !c.greet() {
+		return false
+	}
+	c.parses()
+	defer c.parsed()
+	for {
+		n, ok := c.parser.Next(c.buf[c.r:c.w], &c.req)
+		c.r += n
+		if !ok {
+			return true
+		}
+		if c.req.Noreply && c.req.Close {
+			c.stranger(c.buf[c.r-n : c.r]) // who is told nothing, as memcached's tests want it
+		}
+		if !c.execute(&c.req) || c.req.Close {
+			return false
+		}
+	}
+}
+
+// greet finds out which protocol the client speaks.
+func (c *conn) greet() bool {
 	switch memcache.Sniff(c.buf[c.r]) {
 	case memcache.SyntaxText:
 		c.parser = &memcache.TextParser{MaxValue: c.g.o.MaxItemSize, Auth: c.g.users != nil}
@@ -212,29 +252,9 @@ func (c *conn) read() error {
 		c.parser = &memcache.BinaryParser{MaxValue: c.g.o.MaxItemSize, Auth: c.g.users != nil}
 	default:
 		c.foreign(c.buf[c.r:c.w])
-		return nil
+		return false
 	}
-	c.parses()
-	defer c.parsed()
-	var req memcache.Request
-	for {
-		n, ok := c.parser.Next(c.buf[c.r:c.w], &req)
-		c.r += n
-		if ok {
-			if req.Noreply && req.Close {
-				c.stranger(c.buf[c.r-n : c.r]) // who is told nothing, as memcached's tests want it
-			}
-			if !c.execute(&req) || req.Close {
-				return nil
-			}
-			continue
-		}
-		c.parsed()
-		if err := c.fill(); err != nil {
-			return err
-		}
-		c.parses()
-	}
+	return true
 }
 
 // await blocks the reader until the condition, which is asked with mu held.

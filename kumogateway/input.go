@@ -3,7 +3,7 @@ package kumogateway
 import (
 	"errors"
 	"io"
-	"os"
+	"net"
 	"syscall"
 	"time"
 
@@ -14,8 +14,9 @@ import (
 // client that announces a large value has to send it before it takes memory.
 const ahead = 64 << 10
 
-// fill reads more, into a buffer that grows towards what the parser wants.
-func (c *conn) fill() error {
+// spread makes room for more input, in a buffer that grows towards what the parser
+// wants. It returns false where the parser is to go on without.
+func (c *conn) spread() bool {
 	want := 0
 	if c.parser != nil {
 		want = c.parser.Want()
@@ -45,29 +46,27 @@ func (c *conn) fill() error {
 		}
 		if want > 0 && c.g.reading.Load()+int64(size-len(c.buf)) > int64(c.g.o.MaxHeld) {
 			c.parser.Refuse(memcache.StatusBusy)
-			return nil
+			return false
 		}
 		grown := make([]byte, size)
 		c.w, c.r = copy(grown, c.buf[c.r:c.w]), 0
 		c.use(grown)
 		c.small = 0
 	}
+	return true
+}
+
+// work executes what has come and makes room for more. It returns false when the
+// connection is over.
+func (c *conn) work() bool {
 	for {
-		if err := c.deadline(); err != nil {
-			return err
+		if !c.requests() {
+			c.over = true
+			return false
 		}
-		n, err := c.receive()
-		if n > 0 {
-			c.w += n
-			c.mu.Lock()
-			c.stats.bytesRead += uint64(n)
-			c.mu.Unlock()
-			return nil
+		if c.spread() {
+			return true
 		}
-		if errors.Is(err, os.ErrDeadlineExceeded) && c.keep() {
-			continue
-		}
-		return err
 	}
 }
 
@@ -75,50 +74,79 @@ func (c *conn) fill() error {
 // buffer.
 const keepHalf = 256
 
-// receive waits for input and takes what there is. While nothing is under way, or
-// little has come, it waits without a buffer, so that idle and slow connections
-// cost little.
-func (c *conn) receive() (n int, err error) {
+// receive works on input until the connection is over or cannot be read, or until
+// the client was silent for too long.
+func (c *conn) receive() error {
 	if c.sealed != nil {
-		return c.receiveSealed()
+		n, err := c.receiveSealed()
+		if n > 0 && c.came(n) {
+			c.work()
+			return nil
+		}
+		return err
 	}
-	c.taken, c.takeErr = 0, nil
-	err = c.raw.Read(c.takeFunc)
-	if c.takeErr != nil {
-		err = c.takeErr
+	c.workErr = nil
+	if err := c.raw.Read(c.workFunc); err != nil {
+		return err
 	}
-	if err == nil && c.taken == 0 {
-		err = io.EOF
-	}
-	return c.taken, err
+	return c.workErr
 }
 
-// takeOn is receive with the file descriptor in hand; false waits until there is
+// workOn is receive with the file descriptor in hand; false waits until there is
 // something to take. It is made a function value once, as tryOn is.
-func (c *conn) takeOn(fd uintptr) bool {
-	if c.buf == nil {
-		c.use(c.g.buffers.Get().(*readBuf)[:])
-		c.r, c.w = 0, copy(c.buf, c.half)
-		c.half = c.half[:0]
-	}
+//
+// All of a connection's work is done in here, since raw.Read begins with forgetting
+// that something came meanwhile, and whoever returns to it has to look. While it
+// only waits nothing is forgotten, so that one that has taken all can wait without a
+// system call. While an idle or slow client is waited for there is no buffer.
+func (c *conn) workOn(fd uintptr) bool {
 	for {
-		n, err := syscall.Read(int(fd), c.buf[c.w:])
-		switch {
-		case errors.Is(err, syscall.EINTR):
-			continue
-		case errors.Is(err, syscall.EAGAIN):
-			if c.w-c.r <= keepHalf && len(c.buf) == readBuffer {
-				c.half = append(c.half, c.buf[c.r:c.w]...)
-				c.use(nil)
-			}
-			return false
-		case err != nil:
-			c.takeErr = err
-		default:
-			c.taken = n
+		if c.buf == nil {
+			c.use(c.g.buffers.Get().(*readBuf)[:])
+			c.r, c.w = 0, copy(c.buf, c.half)
+			c.half = c.half[:0]
 		}
-		return true
+		n, more, err := c.intake.take(int(fd), c.buf[c.w:])
+		switch {
+		case errors.Is(err, syscall.EAGAIN):
+			more = false
+		case n == 0 && err == nil:
+			c.workErr = io.EOF
+			return true
+		case err != nil:
+			c.workErr = err
+			return true
+		default:
+			if !c.came(n) {
+				c.workErr = net.ErrClosed
+				return true
+			}
+			if !c.work() {
+				return true
+			}
+			if c.workErr = c.deadline(); c.workErr != nil {
+				return true
+			}
+		}
+		if more {
+			continue
+		}
+		if c.w-c.r <= keepHalf && len(c.buf) == readBuffer {
+			c.half = append(c.half, c.buf[c.r:c.w]...)
+			c.use(nil)
+		}
+		return false
 	}
+}
+
+// came takes note of input; false: the connection is broken.
+func (c *conn) came(n int) bool {
+	c.w += n
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stats.bytesRead += uint64(n)
+	c.probed = false
+	return !c.broken
 }
 
 // trim gives back what a connection keeps for its next requests if none has come
@@ -133,8 +161,18 @@ func (c *conn) trim() {
 		if len(c.ring) > firstRing {
 			c.ring = make([]*op, firstRing)
 		}
+		c.probe()
 	}
 	c.idleAt = read
+}
+
+// probe has the reader look once for an end of input of which it may not hear: one
+// that came together with the last input, see workOn. Called with mu held.
+func (c *conn) probe() {
+	if c.sealed == nil && !c.probed && !c.closing && !c.broken {
+		c.probed, c.poked = true, true
+		c.nc.SetReadDeadline(time.Unix(1, 0))
+	}
 }
 
 // use goes on with another buffer for what is read, or ends with none. Those
@@ -188,6 +226,10 @@ func (c *conn) keep() bool {
 	defer c.mu.Unlock()
 	if c.closing || c.broken {
 		return false
+	}
+	if c.poked {
+		c.poked, c.limited = false, true // deadline takes back that of probe
+		return true
 	}
 	if c.head == c.tail && !c.writing {
 		c.stats.idleKicks++

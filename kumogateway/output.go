@@ -107,11 +107,10 @@ func (c *conn) try(b []byte) (n int, err error) {
 // whatever came of it, there is nothing to wait for.
 func (c *conn) tryOn(fd uintptr) bool {
 	for c.tried < len(c.trying) {
-		n, err := syscall.Write(int(fd), c.trying[c.tried:])
+		n, err := give(int(fd), c.trying[c.tried:])
 		switch {
 		case n > 0:
 			c.tried += n
-		case errors.Is(err, syscall.EINTR):
 		case errors.Is(err, syscall.EAGAIN), err == nil:
 			return true
 		default:
@@ -206,13 +205,21 @@ func (c *conn) halfForTooLong(now time.Time) bool {
 	return since > 0 && !c.broken && now.UnixNano()-since > int64(c.g.o.StallTimeout) && c.g.reading.Load() > int64(c.g.o.MaxHeld)/2
 }
 
-// fail marks the connection broken; the reader ends when it reads next. Called
-// with mu held.
+// fail marks the connection broken; the reader ends when it reads next, and closes
+// it. Called with mu held.
 func (c *conn) fail() {
 	c.broken = true
 	c.out, c.written = nil, 0
 	c.changed.Signal()
-	c.sock.Close() // TLS would wait to take its leave
+	// To close it would be to wait for the reader, and with TLS to take its leave.
+	if s, ok := c.sock.(interface {
+		CloseRead() error
+		CloseWrite() error
+	}); ok {
+		s.CloseRead()
+		s.CloseWrite()
+	}
+	c.sock.SetDeadline(time.Unix(1, 0))
 }
 
 // replyHead is about how many bytes an answer has beside its key and value.
