@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -132,6 +133,9 @@ It says what to do then; a cluster that is told so loses no request.`,
 		ValidArgs: authNames(),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dir, what := args[0], args[1]
+			if err := knownRole(what); err != nil {
+				return err
+			}
 			s, err := credentials.Open(dir, time.Now())
 			if err != nil {
 				return err
@@ -181,6 +185,9 @@ read the list again.`,
 		ValidArgs: authNames(),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dir, what := args[0], args[1]
+			if err := knownRole(what); err != nil {
+				return err
+			}
 			s, err := credentials.Open(dir, time.Now())
 			if err != nil {
 				return err
@@ -206,6 +213,14 @@ read the list again.`,
 }
 
 const identitiesText = "Copy %s/manager/identities to every manager and every server, and send each of them SIGHUP\n"
+
+// knownRole refuses what is none of authNames.
+func knownRole(what string) error {
+	if names := authNames(); !slices.Contains(names, what) {
+		return cli.Usagef("no role is called %q: there are %s", what, strings.Join(names, ", "))
+	}
+	return nil
+}
 
 func authNames() []string {
 	list := []string{credentials.Authorities}

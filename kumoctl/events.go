@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"charm.land/lipgloss/v2"
@@ -34,6 +35,11 @@ With --follow, what happens from now on is shown, too.`,
 			from, err := parseSince(since, time.Now())
 			if err != nil {
 				return &cli.UsageError{Err: err}
+			}
+			for _, kind := range kinds {
+				if !slices.Contains(subjects.EventKinds, kind) {
+					return cli.Usagef("--kind %s: there are %s", kind, strings.Join(subjects.EventKinds, ", "))
+				}
 			}
 			wanted := func(e subjects.Event) bool { return len(kinds) == 0 || slices.Contains(kinds, e.Kind) }
 			if follow {

@@ -54,6 +54,9 @@ itself is a guess where it is small.`,
 			}
 			return g.with(cmd.Context(), func(ctx context.Context, c *admin.Client) error {
 				answers, err := askGateways[subjects.HotKeys](ctx, c, "", subjects.NodeHotKeys, nil)
+				if err != nil && len(answers) == 0 {
+					return err
+				}
 				rep := mergeHot(answers, top)
 				return errors.Join(g.print(cmd, rep, func(w io.Writer) error { return printHot(w, &rep) }), err)
 			})

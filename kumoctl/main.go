@@ -68,6 +68,7 @@ Data goes to standard output, talk to standard error. Exit codes: 0 done,
 		newBackup(g), newBackupVerify(g), newMerge(g), newRestore(g),
 		newExport(g), newImport(g), newKeys(g), newSize(g), newRepair(g),
 	)
+	nameShells(root)
 	return root
 }
 

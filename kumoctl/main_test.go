@@ -64,6 +64,7 @@ func TestUsageIsPlain(t *testing.T) {
 		"log -n x f":                         `"x" for "-n, --lines" flag: want a whole number`,
 		"bench --zipf x":                     "want a number",
 		"bench --tls=perhaps":                "want true or false",
+		"completion tcsh":                    "there is bash, fish, powershell, zsh",
 		"watch --count 99999999999999999999": "out of range",
 	} {
 		if _, errs := run(t, cli.ExitUsage, strings.Fields(args)...); !strings.Contains(errs, want) || strings.Contains(errs, "strconv") {

@@ -59,6 +59,9 @@ many it keeps --slowlog-size. The server is the one that was asked last.`,
 			}
 			return g.with(cmd.Context(), func(ctx context.Context, c *admin.Client) error {
 				answers, err := askGateways[subjects.SlowLog](ctx, c, name, subjects.NodeSlowLog, subjects.SlowLogRequest{Reset: reset})
+				if err != nil && len(answers) == 0 {
+					return err
+				}
 				logs := make(gatewayLogs, 0, len(answers))
 				for _, a := range answers {
 					logs = append(logs, gatewayLog{a.Gateway, a.Answer})

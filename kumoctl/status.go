@@ -179,8 +179,8 @@ func movesText(st *subjects.ClusterStatus) string {
 			text += fmt.Sprintf(", %s left", uptime(m.Left))
 		}
 	}
-	if m.Held > 0 {
-		text += fmt.Sprintf("; %d wait for servers that are down", m.Held)
+	if m.HeldPartitions > 0 {
+		text += fmt.Sprintf("; %d partitions wait for servers that are down", m.HeldPartitions)
 	}
 	if st.Paused {
 		text += " (paused)"

@@ -474,7 +474,7 @@ func TestStatusWords(t *testing.T) {
 	if st.Health != healthUnavailable || st.Partitions != (subjects.PartitionCount{Total: 3, Full: 1, Degraded: 1, Lone: 1, Down: 1, Loss: 1}) {
 		t.Errorf("%s %+v", st.Health, st.Partitions)
 	}
-	moves := subjects.Moves{Pending: 4, Active: 1, Surplus: 1, Held: 5, Copies: []subjects.Move{{Partition: 0, From: "n1", To: "n3"}}}
+	moves := subjects.Moves{Pending: 4, Active: 1, Surplus: 1, Held: 5, HeldPartitions: 2, Copies: []subjects.Move{{Partition: 0, From: "n1", To: "n3"}}}
 	if diff := cmp.Diff(moves, st.Moves); diff != "" {
 		t.Error(diff)
 	}

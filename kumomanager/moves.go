@@ -35,7 +35,9 @@ func countMoves(t *ring.Table) (m subjects.Moves) {
 		}
 		m.Pending, m.Surplus, m.Leads = m.Pending+of.Pending, m.Surplus+of.Surplus, m.Leads+of.Leads
 		if held {
-			m.Held += of.Pending + of.Surplus + of.Leads
+			all := of.Pending + of.Surplus + of.Leads
+			m.Held += all
+			m.HeldPartitions += min(all, 1)
 		}
 	}
 	return m

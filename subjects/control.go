@@ -146,6 +146,12 @@ const (
 	EventRefused      = "refused" // a process must end: another is the store's
 )
 
+// EventKinds are all of them.
+var EventKinds = []string{
+	EventNodeSeen, EventNodeUp, EventNodeDown, EventAttached, EventDetached, EventEpoch, EventMove, EventLeader,
+	EventPossibleLoss, EventDamage, EventDisk, EventRefused,
+}
+
 // Event is one thing that happened.
 type Event struct {
 	Kind      string          `json:"kind"`
@@ -364,17 +370,18 @@ type PartitionCount struct {
 // Moves tells how far the wished placement is reached. All that is about the
 // future is an estimate.
 type Moves struct {
-	Pending int    `json:"pending"`            // copies that are not where they should be
-	Active  int    `json:"active"`             // copies under way
-	Surplus int    `json:"surplus,omitempty"`  // copies that go once the wished ones are there
-	Leads   int    `json:"leads,omitempty"`    // partitions that another server should lead
-	Held    int    `json:"held,omitempty"`     // of these all, what waits for a server that is down
-	Items   int64  `json:"items,omitempty"`    // keys that are still to be sent
-	Bytes   int64  `json:"bytes,omitempty"`    // that they take
-	Sent    uint64 `json:"sent_bytes"`         // by the servers, since this manager leads
-	Rate    int64  `json:"rate,omitempty"`     // bytes a second, of the last ten seconds
-	Left    int64  `json:"left_sec,omitempty"` // seconds; 0: not known
-	Copies  []Move `json:"copies,omitempty"`   // under way, MaxMoving of them at most
+	Pending        int    `json:"pending"`                   // copies that are not where they should be
+	Active         int    `json:"active"`                    // copies under way
+	Surplus        int    `json:"surplus,omitempty"`         // copies that go once the wished ones are there
+	Leads          int    `json:"leads,omitempty"`           // partitions that another server should lead
+	Held           int    `json:"held,omitempty"`            // of these all, what waits for a server that is down
+	HeldPartitions int    `json:"held_partitions,omitempty"` // that Held is of: one may lack copies and a lead
+	Items          int64  `json:"items,omitempty"`           // keys that are still to be sent
+	Bytes          int64  `json:"bytes,omitempty"`           // that they take
+	Sent           uint64 `json:"sent_bytes"`                // by the servers, since this manager leads
+	Rate           int64  `json:"rate,omitempty"`            // bytes a second, of the last ten seconds
+	Left           int64  `json:"left_sec,omitempty"`        // seconds; 0: not known
+	Copies         []Move `json:"copies,omitempty"`          // under way, MaxMoving of them at most
 }
 
 // Settled reports whether everything is where it should be, as far as the servers

@@ -297,7 +297,7 @@ func TestEverythingTwice(t *testing.T) {
 
 // Commands too large for one message together are sent as several.
 func TestLargeCommands(t *testing.T) {
-	g := started(t, 3)
+	g := newGroup(t, 3).steady().run()
 	var mu sync.Mutex
 	largest := 0
 	g.hub.mu.Lock()
@@ -360,6 +360,9 @@ func TestWriteFault(t *testing.T) {
 	g.stop(name)
 	g.start(name)
 	for name := range g.nodes {
-		g.eventually(name+" has it", func() bool { return cmp.Equal(g.journals[name].lines(), []string{"one", "three"}) })
+		// Three came twice if it was not known what had become of it.
+		g.eventually(name+" has it", func() bool {
+			return cmp.Equal(slices.Compact(g.journals[name].lines()), []string{"one", "three"})
+		})
 	}
 }

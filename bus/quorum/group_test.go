@@ -102,8 +102,15 @@ func newGroup(t testing.TB, voters int) *group {
 }
 
 // started is a group of voters, all running.
-func started(t testing.TB, voters int) *group {
-	g := newGroup(t, voters)
+func started(t testing.TB, voters int) *group { return newGroup(t, voters).run() }
+
+// steady has a group keep its leader where the machine is busy for a while.
+func (g *group) steady() *group {
+	g.timeout = time.Second
+	return g
+}
+
+func (g *group) run() *group {
 	for _, name := range g.names {
 		g.start(name, g.names...)
 	}
@@ -182,15 +189,20 @@ func (g *group) leader() *Quorum {
 	return leader
 }
 
-// propose has the group perform a command, through whoever leads; what is of unknown outcome is not tried again.
+// propose has the group perform a command that it has not performed yet, through whoever leads. What is of unknown
+// outcome is tried again if the next leader does not have it, once it has all that there will be of older terms.
 func (g *group) propose(command string) {
 	g.t.Helper()
 	for {
 		_, err := g.leader().Propose(g.ctx(), []byte(command))
-		if err == nil {
+		switch {
+		case err == nil:
 			return
-		}
-		if !errors.Is(err, ErrNotLeader) {
+		case errors.Is(err, ErrTimeout):
+			if slices.Contains(g.journals[g.leader().opts.ID].lines(), command) {
+				return
+			}
+		case !errors.Is(err, ErrNotLeader):
 			g.t.Fatal(err)
 		}
 	}

@@ -16,7 +16,7 @@ import (
 func TestGroups(t *testing.T) {
 	for _, voters := range []int{1, 2, 3, 5} {
 		t.Run(fmt.Sprint(voters), func(t *testing.T) {
-			g := started(t, voters)
+			g := newGroup(t, voters).steady().run()
 			var want []string
 			for i := range 20 {
 				want = append(want, fmt.Sprint("command ", i))
@@ -112,7 +112,7 @@ func TestRestartKeepsAll(t *testing.T) {
 }
 
 func TestVotersComeAndGo(t *testing.T) {
-	g := newGroup(t, 1)
+	g := newGroup(t, 1).steady()
 	g.start("v1", "v1")
 	g.propose("one")
 	if q := g.start("v2"); q.Started() {
@@ -168,7 +168,7 @@ func TestVotersComeAndGo(t *testing.T) {
 
 func TestAddVoterThatIsNotThere(t *testing.T) {
 	g := started(t, 1)
-	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	if err := g.leader().AddVoter(ctx, "v2"); !errors.Is(err, ErrBehind) {
 		t.Fatalf("got %v, want ErrBehind", err)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -169,6 +170,11 @@ func TestTerminal(t *testing.T) {
 	p.cmd.Env = append(os.Environ(), "DAEMON_TEST_ROLE=manager")
 	p.cmd.Stdin, p.cmd.Dir = slave, t.TempDir()
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	// A signal that is caught here has its default there: under nohup the daemon would
+	// inherit that SIGHUP is ignored, and rightly outlive its terminal.
+	caught := make(chan os.Signal, 1)
+	signal.Notify(caught, syscall.SIGHUP)
+	defer signal.Stop(caught)
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/etolabo/kumofs/subjects/ring"
 )
@@ -76,7 +77,7 @@ func Recover(v View, p ring.Partition, want ring.NodeID) (_ ring.Change, why str
 	}
 	if want == 0 {
 		if want = bestCopy(c, said); want == 0 {
-			return ring.Change{}, "no server that is up has a copy"
+			return ring.Change{}, nobody(v)
 		}
 	}
 	if _, ok := said[want]; !ok {
@@ -86,6 +87,20 @@ func Recover(v View, p ring.Partition, want ring.NodeID) (_ ring.Change, why str
 		Partition: p, Epoch: c.Epoch, Primary: v.process(want), ISR: []ring.NodeID{want},
 		Loss: true, Reason: "an operator has given up what other copies may hold",
 	}, ""
+}
+
+// nobody says why no copy is known.
+func nobody(v View) string {
+	var silent []string
+	for _, n := range v.Table.Nodes {
+		if v.up(n.ID) {
+			silent = append(silent, v.name(n.ID))
+		}
+	}
+	if len(silent) == 0 {
+		return "no server is up: start those that are in sync, or one that has an older copy"
+	}
+	return "no server says what it has; up, and to be asked again, are " + strings.Join(silent, ", ")
 }
 
 // unneeded says why a partition needs no operator.

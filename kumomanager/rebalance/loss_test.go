@@ -142,7 +142,8 @@ func TestRecover(t *testing.T) {
 		{name: "who is wanted does not answer", up: all[:2], unclean: all, said: said(unclean, unclean), want: 3, why: "does not answer"},
 		{name: "all that is left is not complete", up: all, unclean: all, said: said(lost, lost, some), lead: 3},
 		{name: "nothing is left", up: all, unclean: all, said: said(lost, lost, lost), lead: 1},
-		{name: "nobody answers", up: all[:1], unclean: all, why: "no server that is up"},
+		{name: "nobody answers", up: all[:1], unclean: all, why: "to be asked again, are "},
+		{name: "nobody is up", unclean: all, why: "no server is up"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			v := three(t, c.up, c.unclean)
