@@ -55,6 +55,9 @@ func (w *crowdWatch) weigh() {
 // at once, take no more memory than the bounds say, and others are served. (task
 // crowd does so with many more, and measures.)
 func TestCrowdStaysWithinBounds(t *testing.T) {
+	if testing.Short() {
+		t.Skip("weighs memory, of which the race detector takes its own")
+	}
 	noLeaks(t)
 	_, servers := startNodes(t, 1)
 	const (
