@@ -10,6 +10,7 @@
 //	judge.go     porcupine holds the histories against it
 //	run.go       a run: start, trouble, healing, audit, verdict
 //	flat.go      what the daemons use, where that must not grow
+//	look.go      how they are asked
 //	inside.go    a run in a network of its own
 //	report.go    what is left of a run
 //
