@@ -83,10 +83,7 @@ func Command(role, use string) (*cobra.Command, error) {
 			}
 			return o.common().Serve(cmd, cli.Service{
 				Open: func(log *slog.Logger) (cli.Daemon, error) {
-					if m := cli.MemoryLimit(); m.Bytes > 0 {
-						log.Info("the memory is bounded", "bytes", m.Bytes, "by", m.From)
-						cli.HeedMemory(m)
-					}
+					heed(log, cli.MemoryLimit())
 					d, err := open(o, log, nil)
 					if err != nil {
 						return nil, err
