@@ -20,8 +20,8 @@ const (
 	leastLimit = 64 * mib
 )
 
-// heed says by what the memory is bounded, and has the collector stay below that.
-func heed(log *slog.Logger, m cli.Memory) {
+// Heed says by what the memory is bounded, and has the collector stay below that.
+func Heed(log *slog.Logger, m cli.Memory) {
 	if m.Bytes == 0 {
 		return
 	}

@@ -57,7 +57,7 @@ func TestLimitsAreTold(t *testing.T) {
 	} {
 		var told bytes.Buffer
 		// Where GOMEMLIMIT says it the collector knows, and is left alone.
-		heed(slog.New(slog.NewTextHandler(&told, nil)), cli.Memory{Bytes: bytesAllowed, From: "GOMEMLIMIT"})
+		Heed(slog.New(slog.NewTextHandler(&told, nil)), cli.Memory{Bytes: bytesAllowed, From: "GOMEMLIMIT"})
 		var levels []string
 		for line := range strings.Lines(told.String()) {
 			level, _, _ := strings.Cut(line[strings.Index(line, "level=")+6:], " ")

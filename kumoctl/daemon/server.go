@@ -96,17 +96,16 @@ func (o *serverOptions) flags(fs *pflag.FlagSet) {
 	cli.Ignore(fs, "garbage-mem-limit", "", "deletes leave nothing to collect")
 }
 
-func (o *serverOptions) complete() error {
+func (o *serverOptions) complete(m cli.Memory) error {
 	err := o.Common.Check()
 	if err != nil {
 		return err
 	}
-	limit := cli.MemoryLimit()
 	if !o.given.Changed("memory") {
-		o.memory = share(limit, 4, o.memory, leastMemory)
+		o.memory = share(m, 4, o.memory, leastMemory)
 	}
 	o.clients.MaxItemSize = o.MaxItem
-	o.clients.fitMemory(o.given, limit, 4)
+	o.clients.fitMemory(o.given, m, 4)
 	if err = o.clients.listen(); err != nil {
 		return err
 	}
