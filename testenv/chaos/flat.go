@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/etolabo/kumofs/kumoctl/loadgen"
 	"github.com/etolabo/kumofs/subjects"
 	"github.com/etolabo/kumofs/testenv"
 )
@@ -34,8 +33,6 @@ const (
 	// full is the part of a bound at which what is kept counts as full: what is
 	// written anew leaves the cache until it was missed twice.
 	full = 0.85
-	// fullWithin is how long servers may take for that, before the trouble.
-	fullWithin = 5 * time.Minute
 	// retained is the servers' --retain-log.
 	retained = 8 << 20
 )
@@ -50,8 +47,7 @@ type use struct {
 }
 
 // smallBounds give every daemon an HTTP port, where it tells of itself, and servers so
-// small bounds that what they keep is full before the run begins: what still fills
-// looks like a leak.
+// small bounds that what they keep is full before the run begins.
 func smallBounds() (options []testenv.Option) {
 	for _, role := range []subjects.Role{subjects.RoleManager, subjects.RoleServer, subjects.RoleGateway} {
 		options = append(options, testenv.Args(role, "--http", "0", "--pprof"))
@@ -72,29 +68,6 @@ type process struct {
 	born  time.Time
 	full  bool // it was, once
 	looks int
-}
-
-// warm fills what servers keep, goes on filling until the function that it returns is
-// called, and returns once it is full.
-func (r *run) warm() (end func()) {
-	ctx, cancel := context.WithCancel(context.Background())
-	var filling sync.WaitGroup
-	filling.Go(func() { r.fill(ctx) })
-	began, layout := time.Now(), r.cluster.Layout()
-	for _, n := range layout.Of(subjects.RoleServer) {
-		for pid := r.cluster.PID(n.Name); ; {
-			u, err := r.look(ctx, n.Addr, pid)
-			if err == nil && u.full {
-				break
-			}
-			if time.Since(began) > fullWithin || !pause(ctx, time.Second) {
-				r.problem("not warm", "what %s keeps is not full after %s: %v", n.Name, fullWithin, err)
-				break
-			}
-		}
-	}
-	r.t.Logf("what servers keep was full after %s", time.Since(began).Round(time.Second))
-	return func() { cancel(); filling.Wait() }
 }
 
 // watch looks at all daemons until the function that it returns is called, which
@@ -176,22 +149,6 @@ func (w *watcher) judge(role subjects.Role, lasted time.Duration) {
 	r.result.Use = append(r.result.Use, text)
 	if memory.grew(slackBytes) || heap.grew(slackHeap) || goroutines.grew(slackOthers) || memory.seen == 0 || heap.seen == 0 {
 		r.problem("leak", "%s", text)
-	}
-}
-
-// fill keeps the servers' caches and logs full, beside the clients, whose few keys
-// would take a day for that: 48 MB of values, of which each primary keeps what it has
-// room for.
-func (r *run) fill(ctx context.Context) {
-	layout := r.cluster.Layout()
-	gateways := layout.Addrs(subjects.RoleGateway)
-	for i := 0; ctx.Err() == nil; i++ {
-		o := loadgen.Defaults()
-		o.Addr, o.Keys, o.Connections, o.Rate, o.Sets = gateways[i%len(gateways)], 6_000, 4, 300, 0.1
-		o.Size = loadgen.Range{Min: 8 << 10, Max: 8 << 10}
-		o.Fill, o.Time, o.Warmup = i == 0, 20*time.Second, 0
-		loadgen.Run(ctx, o) // what fails in trouble is for the clients to judge
-		pause(ctx, redial)
 	}
 }
 
