@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/etolabo/kumofs/kumoctl/cli"
+	"github.com/etolabo/kumofs/kumoctl/daemon"
 	"github.com/etolabo/kumofs/kumoctl/local"
 	"github.com/etolabo/kumofs/subjects"
 )
@@ -86,6 +87,9 @@ func up(ctx context.Context, talk io.Writer, o local.Options, restartAfter time.
 	}
 	defer log.Close()
 	o.Log = upLog(log.Logger, o.Verbose)
+	if o.Program == nil {
+		daemon.Heed(o.Log, cli.MemoryLimit())
+	}
 	began := time.Now()
 	c, err := local.Open(o)
 	if err != nil {

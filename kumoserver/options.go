@@ -55,7 +55,7 @@ type Options struct {
 	SyncEvery     time.Duration
 	MemtableBytes int64
 	CacheBytes    int64
-	RetainBytes   int64
+	RetainBytes   int64 // of log for copies that lag; 0: 256 MiB; the log's files follow
 	// ScrubRate is how many bytes a second are read to find damage that nobody
 	// meets, -1 for none; ScrubEvery is how long after a pass the next begins.
 	ScrubRate  int64
@@ -191,6 +191,15 @@ func (o Options) withDefaults() (Options, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	return o, nil
+}
+
+// segmentBytes is how large a file of the log is: a quarter of what is retained, so
+// that what goes, a file at a time, is little beside it. 0 is the store's default.
+func segmentBytes(retain int64) int64 {
+	if retain <= 0 {
+		return 0
+	}
+	return max(1<<20, min(retain/4, 64<<20))
 }
 
 func orDefault[T comparable](v, d T) T {

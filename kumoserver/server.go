@@ -101,7 +101,7 @@ func Open(o Options) (_ *Server, err error) {
 	}
 	s.store, err = store.Open(store.Options{
 		Dir: o.Dir, Sync: o.Sync, SyncEvery: o.SyncEvery, MemtableBytes: o.MemtableBytes, CacheBytes: o.CacheBytes,
-		RetainBytes: o.RetainBytes, Grant: time.Duration(o.Replica.Grant), OSBoot: osBoot(), Log: s.log,
+		RetainBytes: o.RetainBytes, SegmentBytes: segmentBytes(o.RetainBytes), Grant: time.Duration(o.Replica.Grant), OSBoot: osBoot(), Log: s.log,
 		ScrubRate: o.ScrubRate, ScrubEvery: o.ScrubEvery, OnDamage: s.onDamage,
 		Timed: store.Timed{Write: s.timed.write, Sync: syncs{s.timed}, Apply: s.timed.apply},
 	})

@@ -36,9 +36,28 @@ func MemoryLimit() Memory {
 // was not told another: without, it lets the process grow until that is ended.
 func HeedMemory(m Memory) {
 	if m.Bytes > 0 && m.From != goLimit {
-		debug.SetMemoryLimit(m.Bytes / 10 * 9)
+		debug.SetMemoryLimit(heeded(m.Bytes))
 	}
 }
+
+// Share is an even part of the memory, for one of so many daemons.
+func (m Memory) Share(daemons int) Memory {
+	m.Bytes /= int64(max(1, daemons))
+	return m
+}
+
+// Environ tells a process of its share of what this one may have: it can see the
+// limit of their control group, and not who else is below it. What GOMEMLIMIT says
+// to this one it says to each.
+func (m Memory) Environ() []string {
+	if m.Bytes == 0 || m.From == goLimit {
+		return nil
+	}
+	return []string{goLimit + "=" + strconv.FormatInt(heeded(m.Bytes), 10)}
+}
+
+// heeded is what the collector is told, of a limit beyond which the process is ended.
+func heeded(limit int64) int64 { return limit / 10 * 9 }
 
 // memoryOfGroup finds the least limit of the process's control group and those
 // above it, of either version. root is the file system's.

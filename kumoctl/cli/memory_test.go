@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -47,6 +48,27 @@ func TestMemoryOfGroup(t *testing.T) {
 		}
 		if got := memoryOfGroup(root); got != c.want {
 			t.Errorf("%s: %+v, want %+v", name, got, c.want)
+		}
+	}
+}
+
+// Processes below one limit are told of their shares of it; what GOMEMLIMIT says it
+// says to each process.
+func TestShares(t *testing.T) {
+	for _, c := range []struct {
+		all     Memory
+		daemons int
+		share   int64
+		environ string
+	}{
+		{Memory{}, 5, 0, "[]"},
+		{Memory{1000, "/sys/fs/cgroup/memory.max"}, 5, 200, "[GOMEMLIMIT=180]"},
+		{Memory{1000, "/sys/fs/cgroup/memory.max"}, 0, 1000, "[GOMEMLIMIT=900]"},
+		{Memory{1000, "GOMEMLIMIT"}, 5, 200, "[]"},
+	} {
+		got := c.all.Share(c.daemons)
+		if environ := fmt.Sprint(got.Environ()); got.Bytes != c.share || got.From != c.all.From || environ != c.environ {
+			t.Errorf("%+v for %d: %+v and %s, want %d bytes and %s", c.all, c.daemons, got, environ, c.share, c.environ)
 		}
 	}
 }

@@ -143,8 +143,9 @@ func TestNotify(t *testing.T) {
 	if slices.Contains(s.told, "READY=1") {
 		t.Errorf("told %q of a daemon that cannot serve", s.told)
 	}
-	d.set(func() { d.ready, d.doing = true, "rebalancing 40%" })
+	d.set(func() { d.doing = "rebalancing 40%" })
 	s.hears("STATUS=rebalancing 40%")
+	d.set(func() { d.ready = true }) // not before: either may be told first
 	s.hears("READY=1")
 	stop()
 	s.hears("STOPPING=1")

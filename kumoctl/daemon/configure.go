@@ -29,7 +29,7 @@ func configure(role string, o options, fs *pflag.FlagSet) (*configuration, error
 	if err != nil {
 		return nil, err
 	}
-	err = o.complete()
+	err = o.complete(cli.MemoryLimit())
 	c.settings = from.Settings(fs)
 	return c, err
 }
@@ -49,7 +49,7 @@ func (c *configuration) read() (options, []cli.Setting, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	err = o.complete()
+	err = o.complete(cli.MemoryLimit())
 	return o, from.Settings(fs), err
 }
 
@@ -117,7 +117,7 @@ func Settings(role string, args []string) ([]cli.Setting, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = o.complete()
+	err = o.complete(cli.MemoryLimit())
 	return from.Settings(fs), err
 }
 

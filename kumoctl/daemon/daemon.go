@@ -27,8 +27,8 @@ type options interface {
 	common() *cli.Common
 	role() subjects.Role
 	// complete works out what follows from the options, and says what of them cannot
-	// work. It is called once.
-	complete() error
+	// work, with so much memory. It is called once.
+	complete(cli.Memory) error
 	// place is where the HTTP port goes if the options do not say it.
 	place() place
 	// open opens the daemon as the completed options say.
@@ -86,10 +86,7 @@ func Command(role, use string) (*cobra.Command, error) {
 			}
 			return o.common().Serve(cmd, cli.Service{
 				Open: func(log *slog.Logger) (cli.Daemon, error) {
-					if m := cli.MemoryLimit(); m.Bytes > 0 {
-						log.Info("the memory is bounded", "bytes", m.Bytes, "by", m.From)
-						cli.HeedMemory(m)
-					}
+					Heed(log, cli.MemoryLimit())
 					d, err := open(o, log, nil)
 					if err != nil {
 						return nil, err
@@ -129,9 +126,9 @@ func Main(role, use string, args []string) int {
 
 // Open opens a daemon in this process: args are its role and its options. The
 // log goes to log, whatever they say, and neither environment nor files are read.
-// Daemons that share a hub hand frames to each
-// other without the network.
-func Open(args []string, log *slog.Logger, hub *bus.Hub) (cli.Daemon, error) {
+// Daemons that share a hub hand frames to each other without the network. m is its
+// share of the memory.
+func Open(args []string, log *slog.Logger, hub *bus.Hub, m cli.Memory) (cli.Daemon, error) {
 	if len(args) == 0 {
 		return nil, cli.Usagef("no role given")
 	}
@@ -142,7 +139,7 @@ func Open(args []string, log *slog.Logger, hub *bus.Hub) (cli.Daemon, error) {
 	if err := fs.Parse(cli.Translate(args[1:])); err != nil {
 		return nil, fmt.Errorf("options of the %s: %w", args[0], err)
 	}
-	if err := o.complete(); err != nil {
+	if err := o.complete(m); err != nil {
 		return nil, err
 	}
 	return open(o, log, hub)

@@ -36,6 +36,7 @@ func TestWrongUsage(t *testing.T) {
 		"server --nonsense", "server -Z", "server word", "server -m localhost -s d --credentials nowhere", "server", "server -m mgr1 -s d", "server -l localhost -s d",
 		"server -l localhost -m localhost", "server -l localhost -m localhost -s d -L 70000",
 		"server -l localhost -m localhost -s d --sync sometimes", "server -l localhost -m localhost -s d --memory 8",
+		"server -l localhost -m localhost -s d --retain-log 1000", "server -l localhost -m localhost -s d --retain-log much",
 		"server -l localhost -m localhost -s d --max-item-size 99999999", "server -l localhost -m localhost -s d --lease 0.01",
 		"gateway", "gateway --nonsense", "gateway -Z", "gateway word", "gateway -m localhost -t x:y", "gateway -m localhost -t 99999",
 		"gateway -m localhost --slowlog-size 5000", "gateway -m localhost --slowlog-threshold -1",

@@ -133,11 +133,11 @@ func (o *gatewayOptions) flags(fs *pflag.FlagSet) {
 	cli.Ignore(fs, "delete-retry", "D", "superseded by --op-timeout")
 }
 
-func (o *gatewayOptions) complete() error {
+func (o *gatewayOptions) complete(m cli.Memory) error {
 	if err := o.Common.Check(); err != nil {
 		return err
 	}
-	o.fitMemory(o.given, cli.MemoryLimit(), 2)
+	o.fitMemory(o.given, m, 2)
 	if len(o.text)+len(o.binary) == 0 {
 		o.text = []string{strconv.Itoa(cli.MemcachedPort)}
 	}

@@ -48,7 +48,7 @@ func (o *managerOptions) flags(fs *pflag.FlagSet) {
 	cli.Ignore(fs, "connect-retry-limit", "", "see --fail-after")
 }
 
-func (o *managerOptions) complete() error {
+func (o *managerOptions) complete(_ cli.Memory) error {
 	if err := o.Common.Check(); err != nil {
 		return err
 	}

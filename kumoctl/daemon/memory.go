@@ -1,6 +1,8 @@
 package daemon
 
 import (
+	"log/slog"
+
 	"github.com/spf13/pflag"
 
 	"github.com/etolabo/kumofs/kumoctl/cli"
@@ -14,7 +16,22 @@ const (
 	fewestConns  = 64
 	leastClients = 16      // MiB, of --client-memory
 	mostClients  = 1 << 20 // MiB
+	// leastLimit is what no daemon that does anything stays below.
+	leastLimit = 64 * mib
 )
+
+// Heed says by what the memory is bounded, and has the collector stay below that.
+func Heed(log *slog.Logger, m cli.Memory) {
+	if m.Bytes == 0 {
+		return
+	}
+	log.Info("the memory is bounded", "bytes", m.Bytes, "by", m.From)
+	if m.Bytes < leastLimit {
+		log.Warn("the memory is bounded by less than a daemon needs: it will collect garbage all the time and be slow, or be ended by the system; raise the limit",
+			"bytes", m.Bytes, "by", m.From, "least", leastLimit)
+	}
+	cli.HeedMemory(m)
+}
 
 // share is a part of the memory that the process may have, in MiB: at most usual,
 // which it is without a limit, and at least least.

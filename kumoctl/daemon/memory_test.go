@@ -1,6 +1,9 @@
 package daemon
 
 import (
+	"bytes"
+	"log/slog"
+	"strings"
 	"testing"
 
 	"github.com/spf13/pflag"
@@ -40,5 +43,31 @@ func TestDefaultsFitTheMemory(t *testing.T) {
 	}
 	if got := share(cli.Memory{Bytes: 256 << 20}, 4, 192, leastMemory); got != 64 {
 		t.Errorf("a server's --memory with 256 MiB is %d", got)
+	}
+}
+
+// A limit is told, and one that nobody can stay below is warned of.
+func TestLimitsAreTold(t *testing.T) {
+	for bytesAllowed, want := range map[int64]string{
+		0:          "",
+		1:          "INFO WARN",
+		64<<20 - 1: "INFO WARN",
+		64 << 20:   "INFO",
+		1 << 30:    "INFO",
+	} {
+		var told bytes.Buffer
+		// Where GOMEMLIMIT says it the collector knows, and is left alone.
+		Heed(slog.New(slog.NewTextHandler(&told, nil)), cli.Memory{Bytes: bytesAllowed, From: "GOMEMLIMIT"})
+		var levels []string
+		for line := range strings.Lines(told.String()) {
+			level, _, _ := strings.Cut(line[strings.Index(line, "level=")+6:], " ")
+			levels = append(levels, level)
+			if !strings.Contains(line, "by=GOMEMLIMIT") {
+				t.Errorf("%d bytes: %s", bytesAllowed, line)
+			}
+		}
+		if got := strings.Join(levels, " "); got != want {
+			t.Errorf("%d bytes: %q, want %q", bytesAllowed, got, want)
+		}
 	}
 }

@@ -29,7 +29,7 @@ var everyOption = map[string]string{
 		-k 2 -Ys 3 -Yn 4 -Ci 8 -TW 8 -TR 4 -rn 4 -o DIR/m.log -g DIR/m.json --pid-file DIR/m.pid --cluster every --bind HOST --http 19750 --pprof
 		--credentials DIR/credentials/manager`,
 	"server": `-v -l HOST:19801 -L 19901 -m HOST -p HOST -s DIR/s -f DIR/tmp -t notls:HOST:11311 -t HOST:11312 --zone z --bind HOST
-		-k 2 -Ys 3 -Yn 4 -S 20 -D 20 -M 64 -gN 60 -gX 3600 -gS 2048 -Ci 8 -TW 8 -TR 4 -rn 4
+		--retain-log 8M -k 2 -Ys 3 -Yn 4 -S 20 -D 20 -M 64 -gN 60 -gX 3600 -gS 2048 -Ci 8 -TW 8 -TR 4 -rn 4
 		-o DIR/s.log -g DIR/s.json --pid-file DIR/s.pid --cluster every --key-prefix x: --auth-file DIR/passwords --tls-cert CERT --tls-key KEY --client-memory 64
 		--http 19880 --pprof --slowlog-threshold 0.2 --slowlog-size 64 --credentials DIR/credentials/server`,
 	"gateway": `-v -m HOST,HOST:19801 -p HOST -t HOST:11211 -b notls:HOST:11212 -F -E -As -Ad -G 20 -S 20 -D 20 --key-prefix x: -lc 64M --local-cache-ttl 0.5

@@ -32,6 +32,7 @@ type serverOptions struct {
 	sync, failover, read string
 	scrub                int // KiB a second
 	memory               int // MiB
+	retain               cli.Bytes
 	given                *pflag.FlagSet
 }
 
@@ -40,6 +41,13 @@ type serverOptions struct {
 const (
 	leastMemory = 24
 	mostMemory  = 1 << 20
+)
+
+// Bounds of --retain-log.
+const (
+	leastRetain = 1 << 20
+	usualRetain = 256 << 20
+	mostRetain  = 1 << 40
 )
 
 func (o *serverOptions) role() subjects.Role { return subjects.RoleServer }
@@ -67,6 +75,8 @@ func (o *serverOptions) flags(fs *pflag.FlagSet) {
 	cli.SecondsVarP(fs, &o.ScrubEvery, "scrub-every", "", "how long after one such look at everything the next begins")
 	o.ReadRate = kumoserver.DefaultReadRate
 	fs.Var((*cli.Bytes)(&o.ReadRate), "read-rate", "bytes a second, such as 16M, that are read for backups, exports and comparisons of copies, together")
+	o.retain = usualRetain
+	fs.Var(&o.retain, "retain-log", "bytes, such as 64M, of the log that are kept beyond what the data file lacks, for copies that lag; a copy that lags by more is sent whole, and each entry of it takes four bytes of memory")
 	fs.StringVar(&o.Zone, "zone", "", "zone of this server; copies are kept in different ones")
 	o.clients.flags(fs, "default: none, clients come to gateways")
 	fs.IntVar(&o.MaxItem, "max-item-size", subjects.DefaultMaxItem, "bytes of the largest value")
@@ -86,17 +96,16 @@ func (o *serverOptions) flags(fs *pflag.FlagSet) {
 	cli.Ignore(fs, "garbage-mem-limit", "", "deletes leave nothing to collect")
 }
 
-func (o *serverOptions) complete() error {
+func (o *serverOptions) complete(m cli.Memory) error {
 	err := o.Common.Check()
 	if err != nil {
 		return err
 	}
-	limit := cli.MemoryLimit()
 	if !o.given.Changed("memory") {
-		o.memory = share(limit, 4, o.memory, leastMemory)
+		o.memory = share(m, 4, o.memory, leastMemory)
 	}
 	o.clients.MaxItemSize = o.MaxItem
-	o.clients.fitMemory(o.given, limit, 4)
+	o.clients.fitMemory(o.given, m, 4)
 	if err = o.clients.listen(); err != nil {
 		return err
 	}
@@ -120,6 +129,10 @@ func (o *serverOptions) complete() error {
 	}
 	o.CacheBytes = int64(o.memory) << 20 / 3
 	o.MemtableBytes = 2 * o.CacheBytes
+	if o.retain < leastRetain || o.retain > mostRetain {
+		return cli.Usagef("--retain-log %s: want 1M to 1T", &o.retain)
+	}
+	o.RetainBytes = int64(o.retain)
 	if err := ownPort(o.Listen); err != nil {
 		return err
 	}

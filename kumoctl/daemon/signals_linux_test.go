@@ -214,3 +214,16 @@ func openTerminal(t *testing.T) (master, slave *os.File) {
 	}
 	return master, slave
 }
+
+// A daemon whose limit nobody can stay below warns, and serves all the same.
+func TestTinyLimit(t *testing.T) {
+	p := startProcess(t, "manager", []string{"-l", newHost(t), "-s", t.TempDir()}, "GOMEMLIMIT=1")
+	p.tells("READY=1", 0)
+	p.signal(syscall.SIGTERM)
+	<-p.done
+	for _, want := range []string{"the memory is bounded by less than a daemon needs", `"bytes":1`} {
+		if !strings.Contains(p.err.String(), want) {
+			t.Errorf("it does not say %q", want)
+		}
+	}
+}

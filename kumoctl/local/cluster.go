@@ -15,6 +15,7 @@ import (
 
 	"github.com/etolabo/kumofs/bus"
 	"github.com/etolabo/kumofs/kumoctl/admin"
+	"github.com/etolabo/kumofs/kumoctl/cli"
 	"github.com/etolabo/kumofs/kumoctl/credentials"
 	"github.com/etolabo/kumofs/subjects"
 )
@@ -186,8 +187,9 @@ func (c *Cluster) StartNode(name string) error {
 
 func (c *Cluster) start(n Node) (running, error) {
 	args := c.o.Settings.command(c.layout, n, c.o.Dir)
+	memory := cli.MemoryLimit().Share(len(c.layout.Nodes))
 	if len(c.o.Program) == 0 {
-		return startInProcess(args, c.o.Log.With("node", n.Name), c.hub)
+		return startInProcess(args, c.o.Log.With("node", n.Name), c.hub, memory)
 	}
 	open := c.o.Output
 	if open == nil {
@@ -204,7 +206,7 @@ func (c *Cluster) start(n Node) (running, error) {
 	if c.o.Prefix != nil {
 		program = append(c.o.Prefix(n), program...)
 	}
-	return startProcess(program, args, out)
+	return startProcess(program, args, memory.Environ(), out)
 }
 
 // SetArgs gives the daemons of a role that are started from now on other further

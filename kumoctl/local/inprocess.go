@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/etolabo/kumofs/bus"
+	"github.com/etolabo/kumofs/kumoctl/cli"
 	"github.com/etolabo/kumofs/kumoctl/daemon"
 )
 
@@ -36,8 +37,8 @@ type inProcess struct {
 }
 
 // startInProcess opens a daemon and runs it.
-func startInProcess(args []string, log *slog.Logger, hub *bus.Hub) (*inProcess, error) {
-	d, err := daemon.Open(args, log, hub)
+func startInProcess(args []string, log *slog.Logger, hub *bus.Hub, m cli.Memory) (*inProcess, error) {
+	d, err := daemon.Open(args, log, hub, m)
 	if err != nil {
 		return nil, err
 	}

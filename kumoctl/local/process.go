@@ -19,14 +19,15 @@ type process struct {
 	failed  error         // written before done is closed
 }
 
-// startProcess starts a program; its output goes to out. The process is in a
-// group of its own, so that a Ctrl-C on the terminal does not reach it before
-// we stop it in the right order; see attributes for what else.
-func startProcess(program []string, args []string, out *os.File) (*process, error) {
+// startProcess starts a program, with env beside the environment; its output goes
+// to out. The process is in a group of its own, so that a Ctrl-C on the terminal
+// does not reach it before we stop it in the right order; see attributes for what
+// else.
+func startProcess(program, args, env []string, out *os.File) (*process, error) {
 	line := append(append([]string{}, program[1:]...), args...)
 	cmd := exec.Command(program[0], line...) // #nosec G204 -- the program that runs, again
 	cmd.Stdout, cmd.Stderr = out, out
-	cmd.Env = slices.DeleteFunc(os.Environ(), ours)
+	cmd.Env = append(slices.DeleteFunc(os.Environ(), ours), env...)
 	cmd.SysProcAttr = attributes()
 	p := &process{cmd: cmd, done: make(chan struct{}), stopped: make(chan struct{}, 1)}
 	started := make(chan error, 1)

@@ -10,6 +10,8 @@
 //	judge.go     porcupine holds the histories against it
 //	run.go       a run: start, trouble, healing, audit, verdict
 //	flat.go      what the daemons use, where that must not grow
+//	look.go      how they are asked
+//	warm.go      fills what they keep before
 //	inside.go    a run in a network of its own
 //	report.go    what is left of a run
 //

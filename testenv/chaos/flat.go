@@ -2,27 +2,25 @@ package chaos
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
-	"os"
-	"regexp"
+	"maps"
+	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/etolabo/kumofs/kumoctl/loadgen"
 	"github.com/etolabo/kumofs/subjects"
 	"github.com/etolabo/kumofs/testenv"
 )
 
 const (
 	lookEvery = 5 * time.Second
-	// grownUp is the age from which on a process counts: before, it fills caches.
+	// heapEvery is how many looks it is from one at the heap, which is collected for
+	// it, to the next.
+	heapEvery = 6
+	// grownUp is the age from which on a process counts, and a server only once all
+	// that it keeps for speed is full.
 	grownUp = 90 * time.Second
 	// warmUp is the part of a run that is not looked at.
 	warmUp = 6
@@ -30,50 +28,59 @@ const (
 	// twentieth, or what the garbage collector makes of it.
 	growth      = 1.05
 	slackBytes  = 4 << 20
+	slackHeap   = 1 << 20
 	slackOthers = 3
+	// full is the part of a bound at which what is kept counts as full: what is
+	// written anew leaves the cache until it was missed twice.
+	full = 0.85
+	// retained is the servers' --retain-log.
+	retained = 8 << 20
 )
 
 // use is what one process had at one time.
 type use struct {
 	at         time.Duration // since the run began
-	memory     int64         // of its own, bytes
+	memory     int64         // of its own, bytes: RssAnon, since pages of files are the system's to take back
+	heap       int64         // of it what is in use, after a collection; 0: not looked at
 	goroutines int64
+	full       bool // what it keeps for speed is
 }
 
-// ports gives every daemon an HTTP port, where it tells of its goroutines, and
-// servers so little memory that what they keep of it is full before the run is.
-func ports() (options []testenv.Option) {
+// smallBounds give every daemon an HTTP port, where it tells of itself, and servers so
+// small bounds that what they keep is full before the run begins.
+func smallBounds() (options []testenv.Option) {
 	for _, role := range []subjects.Role{subjects.RoleManager, subjects.RoleServer, subjects.RoleGateway} {
-		options = append(options, testenv.Args(role, "--http", "0"))
+		options = append(options, testenv.Args(role, "--http", "0", "--pprof"))
 	}
-	return append(options, testenv.Args(subjects.RoleServer, "--memory", "24"))
+	return append(options, testenv.Args(subjects.RoleServer, "--memory", "24", "--retain-log", fmt.Sprint(retained)))
+}
+
+// watcher looks at all daemons.
+type watcher struct {
+	r     *run
+	began time.Time
+	seen  map[string][]use // by node
+	known map[int]*process
+}
+
+// process is what a watcher knows of one.
+type process struct {
+	born  time.Time
+	full  bool // it was, once
+	looks int
 }
 
 // watch looks at all daemons until the function that it returns is called, which
 // judges what they used.
 func (r *run) watch() (end func()) {
 	ctx, cancel := context.WithCancel(context.Background())
-	began := time.Now()
-	seen := map[string][]use{} // by node
-	births := map[int]time.Time{}
+	w := &watcher{r: r, began: time.Now(), seen: map[string][]use{}, known: map[int]*process{}}
 	var looking sync.WaitGroup
-	looking.Go(func() { r.fill(ctx) })
 	looking.Go(func() {
 		for pause(ctx, lookEvery) {
 			for _, n := range r.cluster.Layout().Nodes {
-				pid := r.cluster.PID(n.Name)
-				if pid == 0 {
-					continue
-				}
-				if births[pid].IsZero() {
-					births[pid] = time.Now()
-				}
-				if time.Since(births[pid]) < grownUp {
-					continue
-				}
-				if u, err := r.look(ctx, n.Addr, pid); err == nil {
-					u.at = time.Since(began)
-					seen[n.Name] = append(seen[n.Name], u)
+				if pid := r.cluster.PID(n.Name); pid != 0 {
+					w.look(ctx, n.Name, n.Addr, pid)
 				}
 			}
 		}
@@ -81,34 +88,67 @@ func (r *run) watch() (end func()) {
 	return func() {
 		cancel()
 		looking.Wait()
-		layout := r.cluster.Layout()
+		w.keep()
 		for _, role := range []subjects.Role{subjects.RoleManager, subjects.RoleServer, subjects.RoleGateway} {
-			// Of all together, since clients choose among gateways as they like.
-			var memory, goroutines trend
-			for _, n := range layout.Of(role) {
-				memory.add(halves(seen[n.Name], time.Since(began), func(u use) int64 { return u.memory }))
-				goroutines.add(halves(seen[n.Name], time.Since(began), func(u use) int64 { return u.goroutines }))
-			}
-			text := fmt.Sprintf("%ss: memory %s, goroutines %s", role, memory.in(1<<20, " MiB"), goroutines.in(1, ""))
-			r.result.Use = append(r.result.Use, text)
-			if memory.grew(slackBytes) || goroutines.grew(slackOthers) || memory.seen == 0 {
-				r.problem("leak", "%s", text)
-			}
+			w.judge(role, time.Since(w.began))
 		}
 	}
 }
 
-// fill keeps the servers' caches full, beside the clients, whose few keys would take
-// a day for that: 30 MB of values, of which each primary keeps what it has room for.
-func (r *run) fill(ctx context.Context) {
-	layout := r.cluster.Layout()
-	gateways := layout.Addrs(subjects.RoleGateway)
-	for i := 0; ctx.Err() == nil; i++ {
-		o := loadgen.Defaults()
-		o.Addr, o.Keys, o.Connections, o.Rate, o.Sets = gateways[i%len(gateways)], 30_000, 4, 300, 0.1
-		o.Fill, o.Time, o.Warmup = i == 0, 20*time.Second, 0
-		loadgen.Run(ctx, o) // what fails in trouble is for the clients to judge
-		pause(ctx, redial)
+// look notes what a process uses, if it counts.
+func (w *watcher) look(ctx context.Context, name, addr string, pid int) {
+	p := w.known[pid]
+	if p == nil {
+		p = &process{born: time.Now()}
+		w.known[pid] = p
+	}
+	u, err := w.r.look(ctx, addr, pid)
+	if err != nil { // it is paused, or cut off
+		return
+	}
+	if p.full = p.full || u.full; !p.full || time.Since(p.born) < grownUp {
+		return
+	}
+	if p.looks%heapEvery == 0 {
+		which := "last"
+		if p.looks == 0 {
+			which = "first"
+		}
+		path := filepath.Join(w.r.o.Dir, fmt.Sprintf("heap-%s-%d-%s.pb.gz", name, pid, which))
+		if u.heap, err = w.r.heap(ctx, addr, pid, path); err != nil {
+			return
+		}
+	}
+	p.looks++
+	u.at = time.Since(w.began)
+	w.seen[name] = append(w.seen[name], u)
+}
+
+// keep leaves all that was seen beside the logs.
+func (w *watcher) keep() {
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(w.seen)) {
+		for _, u := range w.seen[name] {
+			fmt.Fprintf(&b, "%s\t%.0f\t%d\t%d\t%d\n", name, u.at.Seconds(), u.memory, u.heap, u.goroutines)
+		}
+	}
+	w.r.keep("use.tsv", b.String())
+}
+
+// judge compares what all processes of a role used in the halves of the run: of all
+// together, since clients choose among gateways as they like.
+func (w *watcher) judge(role subjects.Role, lasted time.Duration) {
+	r, layout := w.r, w.r.cluster.Layout()
+	var memory, heap, goroutines trend
+	for _, n := range layout.Of(role) {
+		memory.add(halves(w.seen[n.Name], lasted, func(u use) int64 { return u.memory }))
+		heap.add(halves(w.seen[n.Name], lasted, func(u use) int64 { return u.heap }))
+		goroutines.add(halves(w.seen[n.Name], lasted, func(u use) int64 { return u.goroutines }))
+	}
+	text := fmt.Sprintf("%ss: memory %s, heap %s, goroutines %s", role, memory.in(1<<20, " MiB"), heap.in(1<<20, " MiB"), goroutines.in(1, ""))
+	r.result.Use = append(r.result.Use, text)
+	if memory.grew(slackBytes) || heap.grew(slackHeap) || goroutines.grew(slackOthers) || memory.seen == 0 || heap.seen == 0 {
+		r.problem("leak", "%s", text)
 	}
 }
 
@@ -127,18 +167,19 @@ func (t trend) grew(slack int64) bool {
 }
 
 func (t trend) in(unit float64, name string) string {
-	return fmt.Sprintf("%.1f%s and then %.1f%s (seen %d times)", float64(t.first)/unit, name, float64(t.second)/unit, name, t.seen)
+	more := 100 * (float64(t.second)/max(1, float64(t.first)) - 1)
+	return fmt.Sprintf("%.1f%s and then %.1f%s (%+.1f%%, seen %d times)", float64(t.first)/unit, name, float64(t.second)/unit, name, more, t.seen)
 }
 
 // halves takes the middle of all that was seen of a node in each half of a run,
-// once it was warm. A node that was not seen in both does not count.
+// once it was warm; 0 is nothing seen. A node that was not seen in both does not count.
 func halves(uses []use, lasted time.Duration, of func(use) int64) trend {
 	from := lasted / warmUp
 	middle := from + (lasted-from)/2
 	var first, second []int64
 	for _, u := range uses {
 		switch {
-		case u.at < from:
+		case u.at < from || of(u) == 0:
 		case u.at < middle:
 			first = append(first, of(u))
 		default:
@@ -151,63 +192,4 @@ func halves(uses []use, lasted time.Duration, of func(use) int64) trend {
 	slices.Sort(first)
 	slices.Sort(second)
 	return trend{first[len(first)/2], second[len(second)/2], len(first) + len(second)}
-}
-
-var goroutines = regexp.MustCompile(`(?m)^go_goroutines (\S+)$`)
-
-// look asks a process. One that is paused, or cut off, does not answer.
-func (r *run) look(ctx context.Context, addr string, pid int) (u use, err error) {
-	short, cancel := context.WithTimeout(ctx, askWithin)
-	defer cancel()
-	if u.memory, err = ownMemory(pid); err != nil {
-		return u, err
-	}
-	st, err := r.cluster.Admin().Status(short)
-	if err != nil {
-		return u, err
-	}
-	i := slices.IndexFunc(st.Nodes, func(n subjects.NodeStatus) bool {
-		return n.PID == pid && (n.Addr == addr || slices.Contains(n.Listen, addr))
-	})
-	if i < 0 || st.Nodes[i].HTTP == "" {
-		return u, errors.New("no HTTP port known")
-	}
-	// A gateway tells the machine's name, which is not that of its namespace.
-	host, _, _ := net.SplitHostPort(addr)
-	_, port, _ := net.SplitHostPort(st.Nodes[i].HTTP)
-	req, err := http.NewRequestWithContext(short, http.MethodGet, "http://"+net.JoinHostPort(host, port)+"/metrics", nil)
-	if err != nil {
-		return u, err
-	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return u, err
-	}
-	defer res.Body.Close()
-	page, err := io.ReadAll(res.Body)
-	if err != nil {
-		return u, err
-	}
-	m := goroutines.FindSubmatch(page)
-	if m == nil {
-		return u, errors.New("it does not tell of goroutines")
-	}
-	n, err := strconv.ParseFloat(string(m[1]), 64)
-	u.goroutines = int64(n)
-	return u, err
-}
-
-// ownMemory is what a process has in memory that is not a file's.
-func ownMemory(pid int) (int64, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(text)) {
-		if rest, ok := strings.CutPrefix(line, "RssAnon:"); ok {
-			n, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
-			return n << 10, err
-		}
-	}
-	return 0, errors.New("no RssAnon in its status")
 }

@@ -91,7 +91,7 @@ func Run(t testing.TB, o Options) *Result {
 		options = append(options, testenv.Managers(o.Managers), testenv.Servers(o.Servers), testenv.Gateways(o.Gateways))
 	}
 	if o.Flat {
-		options = append(options, ports()...)
+		options = append(options, smallBounds()...)
 	}
 	r.cluster = testenv.New(t, options...)
 	r.cluster.EventuallyWhole()
@@ -125,6 +125,9 @@ func (r *run) problem(verdict, format string, args ...any) {
 // work has clients at work through the plan, the healing and some time after.
 func (r *run) work(plan []Event) {
 	layout := r.cluster.Layout()
+	if r.o.Flat {
+		defer r.warm()()
+	}
 	began := time.Now()
 	r.clients = &clients{o: &r.o, gateways: layout.Addrs(subjects.RoleGateway), began: began, history: &History{}, busy: make([]atomic.Int32, r.o.Keys)}
 	r.nemeses = newNemeses(r.cluster.Cluster, r.o.Net, r.o.Shape, began)
