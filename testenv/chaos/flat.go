@@ -39,6 +39,7 @@ const (
 
 // use is what one process had at one time.
 type use struct {
+	round      int           // of looks at all of them
 	at         time.Duration // since the run began
 	memory     int64         // of its own, bytes: RssAnon, since pages of files are the system's to take back
 	heap       int64         // of it what is in use, after a collection; 0: not looked at
@@ -61,6 +62,7 @@ type watcher struct {
 	began time.Time
 	seen  map[string][]use // by node
 	known map[int]*process
+	round int
 }
 
 // process is what a watcher knows of one.
@@ -77,7 +79,7 @@ func (r *run) watch() (end func()) {
 	w := &watcher{r: r, began: time.Now(), seen: map[string][]use{}, known: map[int]*process{}}
 	var looking sync.WaitGroup
 	looking.Go(func() {
-		for pause(ctx, lookEvery) {
+		for ; pause(ctx, lookEvery); w.round++ {
 			for _, n := range r.cluster.Layout().Nodes {
 				if pid := r.cluster.PID(n.Name); pid != 0 {
 					w.look(ctx, n.Name, n.Addr, pid)
@@ -120,7 +122,7 @@ func (w *watcher) look(ctx context.Context, name, addr string, pid int) {
 		}
 	}
 	p.looks++
-	u.at = time.Since(w.began)
+	u.round, u.at = w.round, time.Since(w.began)
 	w.seen[name] = append(w.seen[name], u)
 }
 
@@ -139,17 +141,40 @@ func (w *watcher) keep() {
 // together, since clients choose among gateways as they like.
 func (w *watcher) judge(role subjects.Role, lasted time.Duration) {
 	r, layout := w.r, w.r.cluster.Layout()
-	var memory, heap, goroutines trend
+	var heap trend
+	var nodes [][]use
 	for _, n := range layout.Of(role) {
-		memory.add(halves(w.seen[n.Name], lasted, func(u use) int64 { return u.memory }))
+		nodes = append(nodes, w.seen[n.Name])
 		heap.add(halves(w.seen[n.Name], lasted, func(u use) int64 { return u.heap }))
-		goroutines.add(halves(w.seen[n.Name], lasted, func(u use) int64 { return u.goroutines }))
 	}
+	all := together(nodes)
+	memory := halves(all, lasted, func(u use) int64 { return u.memory })
+	goroutines := halves(all, lasted, func(u use) int64 { return u.goroutines })
 	text := fmt.Sprintf("%ss: memory %s, heap %s, goroutines %s", role, memory.in(1<<20, " MiB"), heap.in(1<<20, " MiB"), goroutines.in(1, ""))
 	r.result.Use = append(r.result.Use, text)
 	if memory.grew(slackBytes) || heap.grew(slackHeap) || goroutines.grew(slackOthers) || memory.seen == 0 || heap.seen == 0 {
 		r.problem("leak", "%s", text)
 	}
+}
+
+// together sums what nodes used in each round in which all of them counted. Sums of
+// what each used at other times would tell of clients that went from one to another.
+func together(nodes [][]use) (sums []use) {
+	seen := map[int]int{}
+	sum := map[int]use{}
+	for _, uses := range nodes {
+		for _, u := range uses {
+			s := sum[u.round]
+			seen[u.round]++
+			sum[u.round] = use{round: u.round, at: u.at, memory: s.memory + u.memory, goroutines: s.goroutines + u.goroutines}
+		}
+	}
+	for _, round := range slices.Sorted(maps.Keys(sum)) {
+		if seen[round] == len(nodes) {
+			sums = append(sums, sum[round])
+		}
+	}
+	return sums
 }
 
 // trend is what was used in the first and in the second half.

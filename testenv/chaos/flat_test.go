@@ -38,3 +38,23 @@ func TestNothingSeenIsNoLeak(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// Clients that go from one gateway to the other, while one is too young to count, are
+// no growth.
+func TestNodesAreSummedAtOneTime(t *testing.T) {
+	var one, other []use
+	for m := range 60 {
+		at := use{round: m, at: time.Duration(m) * time.Minute, goroutines: 60}
+		if m >= 40 {
+			at.goroutines = 80
+		}
+		one = append(one, at)
+		if at.goroutines = 120 - at.goroutines; m < 30 || m >= 50 {
+			other = append(other, at)
+		}
+	}
+	got := halves(together([][]use{one, other}), time.Hour, func(u use) int64 { return u.goroutines })
+	if want := (trend{120, 120, 30}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+}
