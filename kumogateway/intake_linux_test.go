@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"net"
 	"runtime"
 	"strings"
@@ -239,5 +240,55 @@ func TestIdleConnectionKeepsNoBuffer(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatal("the buffer is still there")
 		}
+	}
+}
+
+// However requests are cut into pieces, and whenever a connection is looked after,
+// each is answered, and the end of input after the last ends the connection.
+func TestNoInputIsMissed(t *testing.T) {
+	o := Defaults()
+	o.IdleTimeout = time.Hour
+	for seed := range uint64(8) {
+		client, c, ended := attend(t, o, freshBuffer)
+		client.SetDeadline(time.Now().Add(time.Minute))
+		go func() {
+			for seed%2 == 0 { // otherwise nothing but input wakes the reader
+				select {
+				case <-ended:
+					return
+				default:
+				}
+				c.mu.Lock()
+				c.probed = false
+				c.mu.Unlock()
+				c.trim()
+				runtime.Gosched()
+			}
+		}()
+		random := rand.New(rand.NewPCG(seed, 0))
+		in := bufio.NewReader(client)
+		for last := false; !last; {
+			n := 1 + random.IntN(3)
+			last = random.IntN(500) == 0
+			for rest := strings.Repeat("version\r\n", n); rest != ""; {
+				size := 1 + random.IntN(len(rest))
+				if _, err := io.WriteString(client, rest[:size]); err != nil {
+					t.Fatal(err)
+				}
+				rest = rest[size:]
+			}
+			if last {
+				client.CloseWrite()
+			}
+			for range n {
+				if line, err := in.ReadString('\n'); err != nil || line != "VERSION "+protocolVersion+"\r\n" {
+					t.Fatalf("%d: %q, %v", seed, line, err)
+				}
+			}
+		}
+		if _, err := in.ReadByte(); err != io.EOF {
+			t.Fatalf("%d: at the end: %v", seed, err)
+		}
+		<-ended
 	}
 }
