@@ -73,8 +73,9 @@ type conn struct {
 	buf     []byte // nil while an idle connection waits
 	r, w    int    // what of buf is not parsed yet
 	half    []byte
-	small   int  // reads since a large buffer was needed
-	limited bool // there is a time until which the client may be silent
+	small   int       // reads since a large buffer was needed
+	limited bool      // there is a time until which the client may be silent
+	until   time.Time // that time, the zero time if there is none
 	key     []byte
 	gap     int              // operations to the next that hotKeys hears of
 	user    *account         // who the client is, where clients authenticate; nil: nobody yet
@@ -161,6 +162,7 @@ func (c *conn) serve() {
 	}
 	err := c.read()
 	c.mu.Lock()
+	c.probed = true // what follows has deadlines of its own
 	if err != nil && !errors.Is(err, io.EOF) {
 		c.broken = c.broken || !c.closing
 	}
@@ -209,15 +211,20 @@ func (c *conn) abort() {
 func (c *conn) read() error {
 	c.use(c.g.buffers.Get().(*readBuf)[:])
 	defer func() { c.use(nil) }()
-	for {
-		err := c.deadline()
-		if err == nil {
-			err = c.receive()
-		}
-		if c.over || err != nil && !(errors.Is(err, os.ErrDeadlineExceeded) && c.keep()) {
+	err := c.deadline()
+	for err == nil {
+		err = c.receive()
+		late := errors.Is(err, os.ErrDeadlineExceeded)
+		switch {
+		case c.over:
 			return err
+		case late && c.looked():
+			err = nil
+		case err == nil, late && c.keep():
+			err = c.deadline()
 		}
 	}
+	return err
 }
 
 // requests parses and executes what has come, until more has to come or, then it
@@ -232,6 +239,7 @@ func (c *conn) requests() bool {
 		n, ok := c.parser.Next(c.buf[c.r:c.w], &c.req)
 		c.r += n
 		if !ok {
+			c.req.Key, c.req.Value, c.req.Args = nil, nil, nil // or an idle connection would keep the buffer
 			return true
 		}
 		if c.req.Noreply && c.req.Close {

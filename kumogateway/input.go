@@ -128,8 +128,8 @@ func (c *conn) workOn(fd uintptr) bool {
 				return true
 			}
 		}
-		if more {
-			continue
+		if more && !c.stopping() {
+			continue // until shut: a client that never stops must not go on
 		}
 		if c.w-c.r <= keepHalf && len(c.buf) == readBuffer {
 			c.half = append(c.half, c.buf[c.r:c.w]...)
@@ -137,6 +137,13 @@ func (c *conn) workOn(fd uintptr) bool {
 		}
 		return false
 	}
+}
+
+// stopping tells whether the reader is to read no more.
+func (c *conn) stopping() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closing || c.broken
 }
 
 // came takes note of input; false: the connection is broken.
@@ -195,13 +202,14 @@ func (c *conn) deadline() error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closing { // its deadline has been set
+	if c.closing || c.broken { // its deadline has been set
 		return nil
 	}
-	if c.limited = idle > 0; !c.limited { // no longer
-		return c.nc.SetReadDeadline(time.Time{})
+	c.limited, c.until = idle > 0, time.Time{} // no longer
+	if c.limited {
+		c.until = time.Now().Add(idle)
 	}
-	return c.nc.SetReadDeadline(time.Now().Add(idle))
+	return c.nc.SetReadDeadline(c.until)
 }
 
 // silence is for how long the client may be silent from now on; 0: for ever. One
@@ -219,6 +227,19 @@ func (c *conn) silence() time.Duration {
 	return min(idle, left)
 }
 
+// looked takes back the deadline of probe, and returns false if it was the client's
+// that has passed.
+func (c *conn) looked() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	was := c.poked
+	c.poked = false
+	if !was || c.closing || c.broken || !c.until.IsZero() && !time.Now().Before(c.until) {
+		return false
+	}
+	return c.nc.SetReadDeadline(c.until) == nil
+}
+
 // keep tells whether a silent connection stays open: its client may be waiting
 // for an answer of ours.
 func (c *conn) keep() bool {
@@ -226,10 +247,6 @@ func (c *conn) keep() bool {
 	defer c.mu.Unlock()
 	if c.closing || c.broken {
 		return false
-	}
-	if c.poked {
-		c.poked, c.limited = false, true // deadline takes back that of probe
-		return true
 	}
 	if c.head == c.tail && !c.writing {
 		c.stats.idleKicks++

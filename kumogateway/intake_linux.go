@@ -35,10 +35,11 @@ func (t *intake) take(fd int, b []byte) (n int, more bool, err error) {
 			t.msg.SetControllen(len(t.oob))
 		}
 		got, _, errno := unix.RawSyscall(unix.SYS_RECVMSG, uintptr(fd), uintptr(unsafe.Pointer(&t.msg)), unix.MSG_DONTWAIT) // #nosec G103 -- how the system call is made
-		switch {
-		case errno == syscall.EINTR:
+		if errno == syscall.EINTR {
 			continue
-		case errno != 0:
+		}
+		t.iov.Base = nil // or an idle connection would keep the buffer
+		if errno != 0 {
 			return 0, true, errno
 		}
 		return int(got), !t.drained(), nil

@@ -3,6 +3,8 @@ package kumoserver
 import (
 	"testing"
 	"time"
+
+	"pgregory.net/rapid"
 )
 
 // A machine that was suspended shows it by its clocks: the wall clock goes on,
@@ -58,4 +60,32 @@ func BenchmarkBoottime(b *testing.B) {
 	for range b.N {
 		boottime()
 	}
+}
+
+// However a machine is suspended and the goroutine held up meanwhile, the time is
+// never one from before it was asked for, but for what is not noticed.
+func TestClockIsNeverEarly(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		// What the kernel would show: the wall clock and boot go on in sleep, mono does not.
+		now := reading{wall: 1e18, mono: 5e9, boot: 7e9}
+		pass := func(what string) {
+			span := rapid.OneOf(rapid.Just(int64(0)), rapid.Int64Range(0, 3*apart), rapid.Int64Range(0, int64(time.Hour)))
+			awake, asleep := span.Draw(t, what+" awake"), span.Draw(t, what+" asleep")
+			now = reading{now.wall + awake + asleep, now.mono + awake, now.boot + awake + asleep}
+		}
+		var r reading
+		r.wall = now.wall
+		pass("between the clocks of the reading")
+		r.mono = now.mono
+		between := rapid.Int64Range(0, exact).Draw(t, "until the kernel is asked")
+		now = reading{now.wall + between, now.mono + between, now.boot + between}
+		r.boot = now.boot
+		pass("after the reading")
+		asked, wall := now.boot, now.wall
+		pass("between the clocks")
+		boot, ok := r.since(wall, now.mono)
+		if ok && (boot < asked-apart || boot > now.boot+exact) {
+			t.Fatalf("%d ns after it was asked for, %d ns before it was told", boot-asked, now.boot-boot)
+		}
+	})
 }

@@ -17,13 +17,17 @@ const monitorEnv = "KUMOFS_MONITOR"
 // tracePeriod is the longest there is, in milliseconds: 24 days.
 const tracePeriod = 1<<31 - 1
 
+// traced is at the end of the GODEBUG of a process that KeepMonitor started anew.
+var traced = "schedtrace=" + strconv.Itoa(tracePeriod)
+
 // KeepMonitor starts this program anew in the same process, with a monitor of
 // Go's scheduler that never sleeps for long. A daemon has nothing to do and
 // becomes busy again many thousand times a second. Each time, Go's monitor goes to
 // sleep on a futex, and the next system call wakes it: two switches of threads for
 // a frame, which can be a third of a server's processor time. Only
 // GODEBUG=schedtrace keeps it from that, which the runtime reads when a process
-// begins. The price is a hundred short wake-ups a second at rest.
+// begins. The price is a hundred short wake-ups a second at rest, and that one which
+// panics prints a line for each of its goroutines before it says why.
 //
 // A GODEBUG that names schedtrace is left alone, and where the program cannot be
 // started anew it goes on as it is. To be called once, first thing.
@@ -47,9 +51,18 @@ func KeepMonitor() {
 		mark = strconv.Itoa(aside) + mark
 	}
 	env := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "GODEBUG=") })
-	env = append(env, "GODEBUG="+strings.TrimPrefix(was+",schedtrace="+strconv.Itoa(tracePeriod), ","), monitorEnv+"="+mark)
-	if syscall.Exec(self, os.Args, env) != nil && aside >= 0 { // #nosec G204 -- this program, again
+	env = append(env, "GODEBUG="+strings.TrimPrefix(was+","+traced, ","), monitorEnv+"="+mark)
+	// Where that fails, it has taken back that Go had raised the limit of open files.
+	var files syscall.Rlimit
+	known := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files) == nil
+	if syscall.Exec(self, os.Args, env) == nil { // #nosec G204 -- this program, again
+		return
+	}
+	if aside >= 0 {
 		takeBack(aside, 2)
+	}
+	if known {
+		_ = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &files) // as it was a moment ago
 	}
 }
 
@@ -57,13 +70,16 @@ func KeepMonitor() {
 // one starts, and standard error too.
 func monitorKept(mark string) {
 	os.Unsetenv(monitorEnv)
+	if !strings.HasSuffix(os.Getenv("GODEBUG"), traced) {
+		return // somebody else has set it
+	}
 	aside, debug, _ := strings.Cut(mark, ":")
 	if debug == "" {
 		os.Unsetenv("GODEBUG")
 	} else {
 		os.Setenv("GODEBUG", debug)
 	}
-	if fd, err := strconv.Atoi(aside); err == nil {
+	if fd, err := strconv.Atoi(aside); err == nil && fd > 2 {
 		takeBack(fd, 2)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -56,5 +57,47 @@ func TestKeepMonitor(t *testing.T) {
 				t.Errorf("on standard error came %q", &errs)
 			}
 		})
+	}
+}
+
+// Where a program cannot be started anew it goes on as it was, with as many open
+// files as Go has it have.
+func TestKeepMonitorInVain(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := filepath.Join(t.TempDir(), "gone")
+	if out, err := exec.Command("cp", self, gone).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	cmd := exec.Command("sh", "-c", `ulimit -Sn 64; exec "$0"`, gone)
+	cmd.Env = []string{"CLI_TEST_MONITOR=gone", "GODEBUG=madvdontneed=1"}
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if _, err := os.Stat(gone); err == nil || !strings.HasPrefix(string(out), fmt.Sprintf("%d %q ", cmd.Process.Pid, "madvdontneed=1")) {
+		t.Errorf("process %d went on as %s", cmd.Process.Pid, out)
+	}
+	if strings.Contains(string(out), " 64 files") {
+		t.Errorf("few files may be open: %s", out)
+	}
+}
+
+// What is not of KeepMonitor is left alone.
+func TestKeepMonitorWithoutSense(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, mark := range []string{"", "nonsense", "1:", "-1:x", ":asynctimerchan=0"} {
+		cmd := exec.Command(self)
+		cmd.Env = []string{"CLI_TEST_MONITOR=1", "GODEBUG=madvdontneed=1", "KUMOFS_MONITOR=" + mark}
+		var out, errs bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &out, &errs
+		if err := cmd.Run(); err != nil || errs.String() != "standard error" || !strings.HasPrefix(out.String(), fmt.Sprintf("%d %q ", cmd.Process.Pid, "madvdontneed=1")) {
+			t.Errorf("%q: %v, %s, %s", mark, err, &out, &errs)
+		}
 	}
 }

@@ -195,10 +195,15 @@ func TestConfigIsAFile(t *testing.T) {
 // TestMain lets the test's binary say what it reads from standard input, and what
 // became of it when it was started anew.
 func TestMain(m *testing.M) {
-	if os.Getenv("CLI_TEST_MONITOR") != "" {
+	if how := os.Getenv("CLI_TEST_MONITOR"); how != "" {
+		if self, err := os.Executable(); err == nil && how == "gone" {
+			os.Remove(self)
+		}
 		cli.KeepMonitor()
 		began, _ := os.ReadFile("/proc/self/environ")
-		fmt.Printf("%d %q %q", os.Getpid(), os.Getenv("GODEBUG"), strings.Split(string(began), "\x00"))
+		var files syscall.Rlimit
+		syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files)
+		fmt.Printf("%d %q %q %d files", os.Getpid(), os.Getenv("GODEBUG"), strings.Split(string(began), "\x00"), files.Cur)
 		fmt.Fprint(os.Stderr, "standard error")
 		os.Exit(0)
 	}
