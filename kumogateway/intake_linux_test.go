@@ -17,26 +17,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pair returns both ends of a TCP connection.
-func pair(t *testing.T) (client, served *net.TCPConn) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	nc, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	other, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { nc.Close(); other.Close() })
-	return nc.(*net.TCPConn), other.(*net.TCPConn)
-}
-
 // The kernel says when all was taken, and that an end of input is still to come.
 func TestIntakeTellsWhatIsLeft(t *testing.T) {
 	client, served := pair(t)

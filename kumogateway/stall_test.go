@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// The first answer of a connection is not taken for one that nobody has taken since
-// ever, if stalled clients are looked for while it is written.
-func TestNewConnectionIsNotStalled(t *testing.T) {
+// pair returns both ends of a TCP connection.
+func pair(t *testing.T) (client, served *net.TCPConn) {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -19,7 +19,18 @@ func TestNewConnectionIsNotStalled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer nc.Close()
+	other, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { nc.Close(); other.Close() })
+	return nc.(*net.TCPConn), other.(*net.TCPConn)
+}
+
+// The first answer of a connection is not taken for one that nobody has taken since
+// ever, if stalled clients are looked for while it is written.
+func TestNewConnectionIsNotStalled(t *testing.T) {
+	_, nc := pair(t)
 	o := Defaults()
 	o.IdleTimeout = time.Hour
 	c, err := newConn(&Gateway{o: o, lim: newLimits(&o)}, nc, false)

@@ -11,8 +11,7 @@ func TestMain(m *testing.M) { os.Exit(testenv.Main(m)) }
 
 // variation marks a test whose processes do, with other settings or files, what
 // those of other tests do: with -short it is left out, as in the race detector's
-// run of .ci/run, where it takes minutes and would see nothing new. The test itself
-// calls it: that is where .ci/run looks for what it runs without the detector.
+// run of .ci/run, where it takes minutes and would see nothing new.
 func variation(t *testing.T) {
 	t.Helper()
 	if testing.Short() {
