@@ -21,6 +21,9 @@ import (
 // A record enters when it is missed twice in a while, that a scan of many keys
 // drives out nothing; and leaves by the clock algorithm (Corbató, 1968), when there
 // is no room for another that enters.
+//
+// Readers take no lock: where they wait for memory, the processor can then fetch
+// what the next keys of a frame need.
 type cache struct {
 	rounds atomic.Uint64
 	shards [cacheShards]cacheShard
@@ -37,24 +40,25 @@ const (
 	cacheShare = 8
 )
 
+// cacheShard is changed with mu held. Its table is read without.
 type cacheShard struct {
+	table atomic.Pointer[cacheTable]
+
 	mu    sync.Mutex
-	at    map[uint64]int // places in slots by the key's hash
-	slots []cached
-	free  []int
 	hand  int
+	used  int // records
 	bytes int
 	count map[ring.Partition]int
 	door  []uint32 // of the keys that were missed lately, some bits
 }
 
-// cached is a place in a shard; its rec has no key when it is free. Records are
-// never changed, and may be used by readers when they have left.
+// cached is never changed, but for again, and may be used by readers when it has
+// left.
 type cached struct {
 	hash  uint64
 	part  ring.Partition
+	again atomic.Bool // it was read since the hand came by
 	rec   subjects.Record
-	again bool // it was read since the hand came by
 }
 
 func newCache(size int64) *cache { return &cache{most: int(max(size, 0)) / cacheShards} }
@@ -63,23 +67,30 @@ func (c *cache) shard(hash uint64) *cacheShard { return &c.shards[hash>>60] }
 
 // get returns the record of a key.
 func (c *cache) get(id ring.Partition, key []byte) (rec subjects.Record, ok bool) {
-	if c.most == 0 {
-		return rec, false
+	if e := c.find(ring.Hash(key)); e.is(id, key) {
+		return e.take(), true
 	}
-	hash := ring.Hash(key)
-	s := c.shard(hash)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	i, ok := s.at[hash]
-	if !ok {
-		return rec, false
+	return rec, false
+}
+
+// find returns what has a key's hash, nil if nothing has.
+func (c *cache) find(hash uint64) *cached {
+	if t := c.shard(hash).table.Load(); t != nil {
+		return t.get(hash)
 	}
-	e := &s.slots[i]
-	if e.part != id || !bytes.Equal(e.rec.Key, key) {
-		return rec, false
+	return nil
+}
+
+func (e *cached) is(id ring.Partition, key []byte) bool {
+	return e != nil && e.part == id && bytes.Equal(e.rec.Key, key)
+}
+
+// take returns the record, which was read now.
+func (e *cached) take() subjects.Record {
+	if !e.again.Load() { // readers of one record share its line
+		e.again.Store(true)
 	}
-	e.again = true
-	return e.rec, true
+	return e.rec
 }
 
 // offer takes a record that was read from bbolt after round, unless there was
@@ -93,17 +104,16 @@ func (c *cache) offer(id ring.Partition, rec *subjects.Record, round uint64) {
 	s := c.shard(hash)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.at == nil {
-		s.at, s.count = make(map[uint64]int), make(map[ring.Partition]int)
+	if s.count == nil {
+		s.count = make(map[ring.Partition]int)
 		s.door = make([]uint32, cacheDoor)
+		s.table.Store(newCacheTable(cacheTableLeast))
 	}
 	if met := &s.door[hash>>32%cacheDoor]; *met != uint32(hash) {
 		*met = uint32(hash)
 		return
 	}
-	if i, ok := s.at[hash]; ok { // of another key, or another reader was faster
-		s.remove(i)
-	}
+	s.remove(hash) // of another key, or another reader was faster
 	for s.bytes+size > c.most {
 		s.evict()
 	}
@@ -113,45 +123,53 @@ func (c *cache) offer(id ring.Partition, rec *subjects.Record, round uint64) {
 	}
 	kept := make([]byte, 0, len(rec.Key)+len(rec.Value))
 	kept = append(append(kept, rec.Key...), rec.Value...)
-	e := cached{hash: hash, part: id, rec: *rec}
+	e := &cached{hash: hash, part: id, rec: *rec}
 	e.rec.Key, e.rec.Value = kept[:len(rec.Key):len(rec.Key)], kept[len(rec.Key):]
-	i := len(s.slots)
-	if n := len(s.free); n > 0 {
-		i = s.free[n-1]
-		s.free = s.free[:n-1]
-		s.slots[i] = e
-	} else {
-		s.slots = append(s.slots, e)
-	}
-	s.at[hash] = i
+	s.used++
 	s.bytes += size
 	s.count[id]++
+	t := s.table.Load()
+	if 2*s.used > t.size() {
+		t = t.grown()
+		s.table.Store(t)
+	}
+	t.at(t.find(hash)).Store(e)
 }
 
-// evict frees the place of one record. There is one.
+// evict removes one record. There is one.
 func (s *cacheShard) evict() {
-	for {
-		if s.hand++; s.hand >= len(s.slots) {
-			s.hand = 0
-		}
-		e := &s.slots[s.hand]
-		if e.rec.Key != nil && !e.again {
-			s.remove(s.hand)
+	t := s.table.Load()
+	for left := 2 * t.size(); ; left-- {
+		i := s.hand & t.mask
+		switch e := t.at(i).Load(); {
+		case e == nil:
+		case left > 0 && e.again.Load():
+			e.again.Store(false)
+		default:
+			s.removeAt(t, i) // where another may be now
 			return
 		}
-		e.again = false
+		s.hand = i + 1
 	}
 }
 
-func (s *cacheShard) remove(i int) {
-	e := &s.slots[i]
+// remove removes what has a hash, if anything has.
+func (s *cacheShard) remove(hash uint64) {
+	if t := s.table.Load(); t != nil {
+		if i := t.find(hash); t.at(i).Load() != nil {
+			s.removeAt(t, i)
+		}
+	}
+}
+
+func (s *cacheShard) removeAt(t *cacheTable, i int) {
+	e := t.at(i).Load()
+	s.used--
 	s.bytes -= len(e.rec.Key) + len(e.rec.Value) + cacheOverhead
 	if s.count[e.part]--; s.count[e.part] == 0 {
 		delete(s.count, e.part)
 	}
-	delete(s.at, e.hash)
-	*e = cached{}
-	s.free = append(s.free, i)
+	t.remove(i)
 }
 
 // changed drops keys whose records bbolt no longer has as they were, and with
@@ -165,9 +183,7 @@ func (c *cache) changed(id ring.Partition, keys []string, ranges bool) {
 		hash := ring.Hash([]byte(k))
 		s := c.shard(hash)
 		s.mu.Lock()
-		if i, ok := s.at[hash]; ok {
-			s.remove(i)
-		}
+		s.remove(hash)
 		s.mu.Unlock()
 	}
 	if !ranges {
@@ -181,9 +197,17 @@ func (c *cache) changed(id ring.Partition, keys []string, ranges bool) {
 func (s *cacheShard) forget(id ring.Partition) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i := 0; i < len(s.slots) && s.count[id] > 0; i++ {
-		if e := &s.slots[i]; e.rec.Key != nil && e.part == id {
-			s.remove(i)
+	if s.count[id] == 0 {
+		return
+	}
+	t := s.table.Load()
+	for i := 0; s.count[id] > 0; {
+		// One that takes the place of another is looked at, too, also where it comes
+		// from the table's other end.
+		if e := t.at(i & t.mask).Load(); e != nil && e.part == id {
+			s.removeAt(t, i&t.mask)
+		} else {
+			i++
 		}
 	}
 }
@@ -193,7 +217,7 @@ func (c *cache) size() (records, bytes int) {
 	for i := range c.shards {
 		s := &c.shards[i]
 		s.mu.Lock()
-		records += len(s.at)
+		records += s.used
 		bytes += s.bytes
 		s.mu.Unlock()
 	}

@@ -65,9 +65,11 @@ func (s *Store) getStored(id ring.Partition, key []byte) (rec subjects.Record, f
 	return rec, found, err
 }
 
-// missed is what GetMany keeps for its second pass.
+// missed is what GetMany keeps of the keys that the memory table does not know.
 type missed struct {
 	index []int
+	hash  []uint64
+	found []*cached
 	key   []byte
 }
 
@@ -79,7 +81,8 @@ var missedPool = sync.Pool{New: func() any { return new(missed) }}
 func (s *Store) GetMany(n int, at func(i int) (ring.Partition, []byte), out func(i int, rec subjects.Record, found bool, err error)) {
 	m := missedPool.Get().(*missed)
 	defer func() {
-		m.index = m.index[:0]
+		clear(m.found)
+		m.index, m.hash, m.found = m.index[:0], m.hash[:0], m.found[:0]
 		missedPool.Put(m)
 	}()
 	round := s.cache.rounds.Load()
@@ -92,18 +95,14 @@ func (s *Store) GetMany(n int, at func(i int) (ring.Partition, []byte), out func
 		}
 		switch v, known := p.lookup(key); {
 		case !known:
-			if rec, ok := s.cache.get(id, key); ok {
-				out(i, rec, true, nil)
-			} else {
-				m.index = append(m.index, i)
-			}
+			m.index = append(m.index, i)
 		case v == nil || v.gone:
 			out(i, subjects.Record{}, false, nil)
 		default:
 			out(i, v.record(key), true, nil)
 		}
 	}
-	if len(m.index) == 0 {
+	if s.getCached(m, at, out); len(m.index) == 0 {
 		return
 	}
 	// Only now, for a transaction older than a value's removal from the memory
@@ -130,6 +129,33 @@ func (s *Store) GetMany(n int, at func(i int) (ring.Partition, []byte), out func
 		id, key := at(m.index[next])
 		out(m.index[next], subjects.Record{}, false, s.unreadable(id, key, err))
 	}
+}
+
+// getCached answers what the cache knows of m, and leaves the rest there. It goes step
+// by step for all keys, each with nothing that makes the processor wait for the
+// memory of one before it asks for that of the next.
+func (s *Store) getCached(m *missed, at func(i int) (ring.Partition, []byte), out func(i int, rec subjects.Record, found bool, err error)) {
+	for _, i := range m.index {
+		_, key := at(i)
+		m.hash = append(m.hash, ring.Hash(key))
+	}
+	for _, hash := range m.hash {
+		m.found = append(m.found, s.cache.find(hash))
+	}
+	for k, i := range m.index {
+		if id, key := at(i); !m.found[k].is(id, key) {
+			m.found[k] = nil
+		}
+	}
+	rest := m.index[:0]
+	for k, i := range m.index {
+		if e := m.found[k]; e != nil {
+			out(i, e.take(), true, nil)
+		} else {
+			rest = append(rest, i)
+		}
+	}
+	m.index = rest
 }
 
 func (s *Store) viewTx(f func(tx *bbolt.Tx) error) error {
