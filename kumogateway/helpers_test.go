@@ -107,7 +107,11 @@ type client struct {
 
 func dial(t testing.TB, g *kumogateway.Gateway) *client {
 	t.Helper()
-	nc, err := net.Dial("tcp", g.Addrs()[0])
+	network, addr := "tcp", g.Addrs()[0]
+	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
+		network, addr = "unix", path
+	}
+	nc, err := net.Dial(network, addr)
 	if err != nil {
 		t.Fatal(err)
 	}
