@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"io"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -103,10 +101,7 @@ func (g *global) changeManagers(cmd *cobra.Command, changes ...subjects.ManagerR
 		if err != nil {
 			return err
 		}
-		if err := g.print(cmd, done, func(w io.Writer) error {
-			_, err := fmt.Fprintln(w, done.Text)
-			return err
-		}); err != nil {
+		if err := g.printDone(cmd, done); err != nil {
 			return err
 		}
 	}

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -97,10 +95,7 @@ func (g *global) nodesCommand(verb string, noReplace, moves bool) *cobra.Command
 			if err := c.Do(ctx, verb, req, &done); err != nil {
 				return err
 			}
-			return g.print(cmd, done, func(w io.Writer) error {
-				_, err := fmt.Fprintln(w, done.Text)
-				return err
-			})
+			return g.printDone(cmd, done)
 		})
 		if err != nil || !w.on {
 			return err

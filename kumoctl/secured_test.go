@@ -38,7 +38,10 @@ func TestCommandsShowCredentials(t *testing.T) {
 	} {
 		ask(cli.ExitDone, "admin", command)
 	}
-	for _, command := range []string{"watch w: --for 0.1", "keys", "pause"} {
+	for _, command := range []string{"status", "move-rate"} {
+		ask(cli.ExitDone, "readonly", command)
+	}
+	for _, command := range []string{"watch w: --for 0.1", "keys", "pause", "move-rate 1"} {
 		if errs := ask(cli.ExitFailed, "readonly", command); !strings.Contains(errs, "the credentials do not allow that") {
 			t.Errorf("%s: %s", command, errs)
 		}

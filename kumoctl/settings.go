@@ -40,10 +40,7 @@ func (g *global) set(cmd *cobra.Command, set ring.Settings) error {
 		if err := c.Do(ctx, subjects.AdminSet, set, &done); err != nil {
 			return err
 		}
-		return g.print(cmd, done, func(w io.Writer) error {
-			_, err := fmt.Fprintln(w, done.Text)
-			return err
-		})
+		return g.printDone(cmd, done)
 	})
 }
 
@@ -61,18 +58,36 @@ short time lacks of the log does not count.`,
   kumoctl move-rate 0.5
   kumoctl move-rate`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var set ring.Settings
-			if len(args) == 1 {
-				var r cli.Rate
-				if err := r.Set(args[0]); err != nil {
-					return &cli.UsageError{Err: err}
-				}
-				if rate := int64(r); rate != ring.BoundMoveRate(rate) {
-					return cli.Usagef("%s MB/s: want 0 or at least %g", args[0], ring.MinMoveRate/1e6)
-				}
-				set.MoveRate = (*int64)(&r)
+			if len(args) == 0 {
+				return g.tellMoveRate(cmd)
 			}
-			return g.set(cmd, set)
+			var r cli.Rate
+			if err := r.Set(args[0]); err != nil {
+				return &cli.UsageError{Err: err}
+			}
+			if rate := int64(r); rate != ring.BoundMoveRate(rate) {
+				return cli.Usagef("%s MB/s: want 0 or at least %g", args[0], ring.MinMoveRate/1e6)
+			}
+			return g.set(cmd, ring.Settings{MoveRate: (*int64)(&r)})
 		},
 	}
+}
+
+// tellMoveRate asks for no more than those may who only look.
+func (g *global) tellMoveRate(cmd *cobra.Command) error {
+	return g.with(cmd.Context(), func(ctx context.Context, c *admin.Client) error {
+		st, err := c.Status(ctx)
+		if err != nil {
+			return err
+		}
+		return g.printDone(cmd, subjects.AdminDone{Text: rateText(st.MoveRate)})
+	})
+}
+
+// printDone prints what a manager says of a command.
+func (g *global) printDone(cmd *cobra.Command, done subjects.AdminDone) error {
+	return g.print(cmd, done, func(w io.Writer) error {
+		_, err := fmt.Fprintln(w, done.Text)
+		return err
+	})
 }

@@ -22,6 +22,7 @@ without() {
 	kill $memcached "$up"
 	wait $memcached "$up" 2>/dev/null || true
 	rm -rf "$dir"
+	trap - EXIT
 }
 
 # row NAME BAR FIELD OPTION... prints the ratio of a field of results to
