@@ -228,13 +228,12 @@ func (c *conn) read() error {
 }
 
 // requests parses and executes what has come, until more has to come or, then it
-// returns false, the connection is over.
+// returns false, the connection is over. It is called while parsing.
 func (c *conn) requests() bool {
+	defer c.parsed()
 	if c.parser == nil && !c.greet() {
 		return false
 	}
-	c.parses()
-	defer c.parsed()
 	for {
 		n, ok := c.parser.Next(c.buf[c.r:c.w], &c.req)
 		c.r += n

@@ -56,8 +56,8 @@ func (c *conn) spread() bool {
 	return true
 }
 
-// work executes what has come and makes room for more. It returns false when the
-// connection is over.
+// work executes what has come, see came, and makes room for more. It returns false
+// when the connection is over.
 func (c *conn) work() bool {
 	for {
 		if !c.requests() {
@@ -67,6 +67,7 @@ func (c *conn) work() bool {
 		if c.spread() {
 			return true
 		}
+		c.parses()
 	}
 }
 
@@ -146,14 +147,16 @@ func (c *conn) stopping() bool {
 	return c.closing || c.broken
 }
 
-// came takes note of input; false: the connection is broken.
+// came takes note of input, which is going to be parsed; false: the connection is
+// broken.
 func (c *conn) came(n int) bool {
 	c.w += n
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.stats.bytesRead += uint64(n)
 	c.probed = false
-	return !c.broken
+	c.parsing = !c.broken
+	return c.parsing
 }
 
 // trim gives back what a connection keeps for its next requests if none has come
