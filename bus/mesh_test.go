@@ -3,6 +3,7 @@ package bus_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
 	"sync/atomic"
@@ -436,5 +437,54 @@ func TestPlainNATSClient(t *testing.T) {
 	}
 	if m, err := sub.NextMsg(time.Second); err != nil || string(m.Data) != "{}" {
 		t.Fatalf("%v, %v", m, err)
+	}
+}
+
+// A connection that subscribes without end is told so, and nobody else notices.
+func TestSubscriptionsHaveABound(t *testing.T) {
+	noLeaks(t)
+	b := open(t, options(t, "a"))
+	refused := make(chan error, 1)
+	greedy, err := nats.Connect("nats://"+b.ClientAddr(), nats.NoReconnect(), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+		select {
+		case refused <- err:
+		default:
+		}
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer greedy.Close()
+	for i := range 2000 {
+		if _, err := greedy.SubscribeSync(fmt.Sprint("kumo.greedy.", i)); err != nil {
+			break
+		}
+	}
+	greedy.Flush()
+	select {
+	case err = <-refused:
+	case <-time.After(10 * time.Second):
+		t.Fatal("2,000 subscriptions were taken")
+	}
+	if !errors.Is(err, nats.ErrMaxSubscriptionsExceeded) {
+		t.Errorf("it was told %v", err)
+	}
+	nc, err := nats.Connect("nats://" + b.ClientAddr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	sub, err := nc.SubscribeSync("kumo.greedy.>")
+	if err == nil {
+		err = nc.Flush()
+	}
+	if err == nil {
+		err = b.Publish("kumo.greedy.0", []byte("x"))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := sub.NextMsg(10 * time.Second); err != nil {
+		t.Errorf("another connection hears nothing: %v", err)
 	}
 }

@@ -26,6 +26,8 @@ const (
 	// waiting to be written, is dropped.
 	writeDeadline = 5 * time.Second
 	maxPending    = 64 << 20
+	// maxSubscriptions is how many a connection may have; daemons have some dozens.
+	maxSubscriptions = 1000
 
 	startTimeout = 5 * time.Second
 )
@@ -128,6 +130,7 @@ func serverOptions(o Options) (*server.Options, error) {
 		NoSystemAccount: true,
 		MaxPayload:      o.MaxPayload,
 		MaxPending:      maxPending,
+		MaxSubs:         maxSubscriptions,
 		WriteDeadline:   writeDeadline,
 		PingInterval:    clientPingInterval,
 		MaxPingsOut:     maxPingsOut,
