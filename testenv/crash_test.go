@@ -62,6 +62,7 @@ func TestTwoOfThreeServersKilled(t *testing.T) {
 
 // With two managers, one of them and a server may be lost together.
 func TestManagerAndServerKilledTogether(t *testing.T) {
+	variation(t)
 	t.Parallel()
 	c := testenv.New(t, testenv.Processes(), testenv.Managers(2))
 	c.Eventually("three servers vote beside the managers", func() bool { return len(c.Status().Voters) == 5 })

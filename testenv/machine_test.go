@@ -67,6 +67,7 @@ func TestMachineOfOneServerDies(t *testing.T) {
 // each partition leads, without a command, and possible loss is reported. Who
 // restarts later is clean.
 func TestAllMachinesDieAtOnce(t *testing.T) {
+	variation(t)
 	t.Parallel()
 	c := testenv.New(t, testenv.Processes())
 	c.Fill(300)
