@@ -78,7 +78,24 @@ type wireAppend struct {
 	PrevIndex uint64
 	PrevTerm  uint64
 	Commit    uint64
-	Entries   []wireEntry
+	Entries   wireEntries
+}
+
+// wireEntries are a list that takes memory as entries come. The library would make room for as many as the list says
+// that it has, whatever follows.
+type wireEntries []wireEntry
+
+// DecodeMsgpack implements msgpack.CustomDecoder.
+func (l *wireEntries) DecodeMsgpack(d *msgpack.Decoder) error {
+	n, err := d.DecodeArrayLen()
+	*l = nil
+	for ; err == nil && n > 0; n-- {
+		var e wireEntry
+		if err = d.Decode(&e); err == nil {
+			*l = append(*l, e)
+		}
+	}
+	return err
 }
 
 // wireAppendReply answers wireAppend.
@@ -192,7 +209,7 @@ func (h wireHeader) rpcHeader() raft.RPCHeader {
 func appendToWire(a *raft.AppendEntriesRequest) wireAppend {
 	w := wireAppend{Term: a.Term, PrevIndex: a.PrevLogEntry, PrevTerm: a.PrevLogTerm, Commit: a.LeaderCommitIndex}
 	if len(a.Entries) > 0 {
-		w.Entries = make([]wireEntry, len(a.Entries))
+		w.Entries = make(wireEntries, len(a.Entries))
 	}
 	for i, l := range a.Entries {
 		w.Entries[i] = wireEntry{Index: l.Index, Term: l.Term, Type: uint8(l.Type), Data: l.Data, Appended: l.AppendedAt.UnixNano()}
