@@ -12,6 +12,7 @@ nsenter, pidof, nc, git and Go; run as root, or as a user who may make namespace
 import os
 import pty
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -168,7 +169,7 @@ class Runner:
         screen, until = b"", time.time() + PATIENCE
         try:
             while shows not in screen:
-                if time.time() > until:
+                if not select.select([fd], [], [], max(0, until - time.time()))[0]:
                     raise RuntimeError(f"it does not show {shows.decode()}: {screen!r}")
                 screen += os.read(fd, 4096)
             os.write(fd, end)
@@ -176,6 +177,11 @@ class Runner:
                 pass
         except OSError:
             pass  # the terminal is gone
+        except RuntimeError:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            os.close(fd)
+            raise
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         os.close(fd)
         if shows not in screen or code != 0:
