@@ -24,8 +24,9 @@ func newEvents(g *global) *cobra.Command {
 		Short: "Show what happened: nodes up and down, moves, new leaders, damage",
 		Long: `Show what happened: nodes up and down, moves, new leaders, damage.
 
-The leader of the managers is asked. Each manager remembers the last thousand
-events that it heard, and begins with those of the leader, if another leads.
+The leader of the managers is asked. Each manager remembers a thousand events that
+it heard, the last of each kind, and begins with those of the leader, if another
+leads.
 With --follow, what happens from now on is shown, too.`,
 		Example: `  kumoctl events --since 10m
   kumoctl events -f

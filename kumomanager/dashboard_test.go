@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/etolabo/kumofs/bus"
 	"github.com/etolabo/kumofs/kumomanager/dashboard"
 	"github.com/etolabo/kumofs/subjects"
 )
@@ -111,5 +112,35 @@ func TestEarlierEventsAreMerged(t *testing.T) {
 func TestNoDashboardWithoutPort(t *testing.T) {
 	if h := newGroup(t, 1, nil).leader().Dashboard(); h != nil {
 		t.Errorf("%v", h)
+	}
+}
+
+// What happens often does not take the place of what happened once.
+func TestMovesDoNotDriveOutOtherEvents(t *testing.T) {
+	var r recentEvents
+	tell := func(e subjects.Event) {
+		b, err := json.Marshal(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.heard(&bus.Msg{Data: b})
+	}
+	tell(subjects.Event{Kind: subjects.EventLeader, Time: 1})
+	for i := range int64(2 * maxRecent) {
+		tell(subjects.Event{Kind: subjects.EventEpoch, Time: 2 + i})
+		if i%10 == 0 {
+			tell(subjects.Event{Kind: subjects.EventMove, Time: 2 + i})
+		}
+	}
+	got := map[string][]int64{}
+	for _, e := range r.since(0).Events {
+		got[e.Kind] = append(got[e.Kind], e.Time)
+	}
+	epochs := got[subjects.EventEpoch]
+	switch {
+	case len(r.list) != maxRecent, len(got[subjects.EventLeader]) != 1, len(got[subjects.EventMove]) != maxRecent/5:
+		t.Errorf("of %d events there are %d leaders and %d moves", len(r.list), len(got[subjects.EventLeader]), len(got[subjects.EventMove]))
+	case !slices.IsSorted(epochs) || epochs[len(epochs)-1] != 2*maxRecent+1 || epochs[0] != 2*maxRecent+2-int64(len(epochs)):
+		t.Errorf("of the epochs those from %d to %d are kept, %d", epochs[0], epochs[len(epochs)-1], len(epochs))
 	}
 }

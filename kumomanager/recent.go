@@ -11,8 +11,8 @@ import (
 	"github.com/etolabo/kumofs/subjects"
 )
 
-// The bounds of recent events, all of which fit into a message: the oldest go, and
-// larger ones are not kept.
+// The bounds of recent events, all of which fit into a message: beyond, the oldest of
+// the most frequent kind goes, and larger ones are not kept.
 const (
 	maxRecent     = 1000
 	maxEventBytes = 1000
@@ -33,10 +33,33 @@ func (r *recentEvents) heard(m *bus.Msg) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.list) >= maxRecent {
-		r.list = slices.Delete(r.list, 0, len(r.list)-maxRecent+1)
+	r.list = trimmed(append(r.list, e))
+}
+
+// trimmed drops what is too much of a list: a move tells of thousands of
+// configurations, which are not to take the place of what happened once.
+func trimmed(list []subjects.Event) []subjects.Event {
+	if len(list) <= maxRecent {
+		return list
 	}
-	r.list = append(r.list, e)
+	kept, drop := map[string]int{}, map[string]int{}
+	for _, e := range list {
+		kept[e.Kind]++
+	}
+	for range len(list) - maxRecent {
+		most := ""
+		for kind, n := range kept {
+			if n > kept[most] || n == kept[most] && kind < most {
+				most = kind
+			}
+		}
+		kept[most]--
+		drop[most]++
+	}
+	return slices.DeleteFunc(list, func(e subjects.Event) bool {
+		drop[e.Kind]--
+		return drop[e.Kind] >= 0
+	})
 }
 
 // before puts events of earlier times, the oldest first, in front of what was heard,
@@ -50,8 +73,7 @@ func (r *recentEvents) before(older []subjects.Event) {
 		known[key(e)] = true
 	}
 	older = slices.DeleteFunc(slices.Clone(older), func(e subjects.Event) bool { return known[key(e)] })
-	r.list = append(older, r.list...)
-	r.list = r.list[max(0, len(r.list)-maxRecent):]
+	r.list = trimmed(append(older, r.list...))
 }
 
 // since returns events that are not older than a time in Unix milliseconds.
