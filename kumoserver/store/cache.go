@@ -20,7 +20,9 @@ import (
 //
 // A record enters when it is missed twice in a while, that a scan of many keys
 // drives out nothing; and leaves by the clock algorithm (Corbató, 1968), when there
-// is no room for another that enters.
+// is no room for another that enters. Then only one in a few enters: where more is
+// read than there is room for, all evenly, an exchange gains nothing, and what is
+// read far more often than others gets in all the same.
 //
 // Readers take no lock: where they wait for memory, the processor can then fetch
 // what the next keys of a frame need.
@@ -36,6 +38,8 @@ const (
 	cacheOverhead = 160
 	// cacheDoor is how many misses a shard remembers.
 	cacheDoor = 1 << 12
+	// cacheTurn: one in so many enters a shard that is full.
+	cacheTurn = 8
 	// cacheShare: a record that is larger than this part of a shard never enters.
 	cacheShare = 8
 )
@@ -48,6 +52,7 @@ type cacheShard struct {
 	hand  int
 	used  int // records
 	bytes int
+	turn  int // of those that could enter a full shard
 	count map[ring.Partition]int
 	door  []uint32 // of the keys that were missed lately, some bits
 }
@@ -114,6 +119,11 @@ func (c *cache) offer(id ring.Partition, rec *subjects.Record, round uint64) {
 		return
 	}
 	s.remove(hash) // of another key, or another reader was faster
+	if s.bytes+size > c.most {
+		if s.turn++; s.turn%cacheTurn != 0 {
+			return
+		}
+	}
 	for s.bytes+size > c.most {
 		s.evict()
 	}

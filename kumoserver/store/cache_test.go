@@ -171,3 +171,40 @@ func TestCacheDuringApply(t *testing.T) {
 	close(stop)
 	readers.Wait()
 }
+
+// Into a full cache few of those enter that are missed now and then, and one that is
+// missed again and again does.
+func TestFullCacheExchangesLittle(t *testing.T) {
+	c := newCache(1 << 20)
+	offer := func(i int) {
+		rec := subjects.Record{Key: fmt.Appendf(nil, "key-%d", i), Value: make([]byte, 1000)}
+		c.offer(1, &rec, 0)
+	}
+	cached := func(i int) bool {
+		_, ok := c.get(1, fmt.Appendf(nil, "key-%d", i))
+		return ok
+	}
+	const many = 4000
+	for i := range many {
+		offer(i)
+		offer(i)
+	}
+	full, _ := c.size()
+	entered := 0
+	for i := many; i < 2*many; i++ {
+		offer(i)
+		offer(i)
+		if cached(i) {
+			entered++
+		}
+	}
+	if now, _ := c.size(); now < full-cacheShards || now > full+cacheShards || entered < many/cacheTurn/2 || entered > many/cacheTurn*2 {
+		t.Errorf("of %d records %d entered; there were %d and are %d", many, entered, full, now)
+	}
+	for range 10 * cacheTurn {
+		if offer(2 * many); cached(2 * many) {
+			return
+		}
+	}
+	t.Error("one that is missed all the time does not enter")
+}
