@@ -80,11 +80,15 @@ func (g *global) tellMoveRate(cmd *cobra.Command) error {
 		if err != nil {
 			return err
 		}
-		return g.printDone(cmd, subjects.AdminDone{Text: rateText(st.MoveRate)})
+		text := rateText(st.MoveRate)
+		if st.Paused {
+			text += ", and paused"
+		}
+		return g.printDone(cmd, subjects.AdminDone{Text: text})
 	})
 }
 
-// printDone prints what a manager says of a command.
+// printDone prints what is to be said of a command.
 func (g *global) printDone(cmd *cobra.Command, done subjects.AdminDone) error {
 	return g.print(cmd, done, func(w io.Writer) error {
 		_, err := fmt.Fprintln(w, done.Text)

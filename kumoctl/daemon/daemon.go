@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -48,6 +49,8 @@ type running interface {
 	cli.Reporter
 	// reload takes over what may change from options of the same role.
 	reload(options)
+	// waited is for how long it has waited so far for a disk to sync.
+	waited() time.Duration
 	// node is what the HTTP port shows.
 	node() web.Node
 }

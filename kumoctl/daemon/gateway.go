@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -169,6 +170,8 @@ func (gateway) Run(ctx context.Context) error {
 }
 
 // waited: nothing of it is on disk.
+func (g gateway) waited() time.Duration { return 0 }
+
 func (g gateway) node() web.Node {
 	return web.Node{
 		Role: "gateway", Metrics: g.Metrics(), Unready: g.Unready, Status: func() (any, error) { return g.Status(), nil },

@@ -71,12 +71,6 @@ func (p *procs) next(u use) int {
 // has work for.
 type adaptive struct{ running }
 
-// waiting are daemons that wait for a disk.
-type waiting interface {
-	// waited is for how long it has waited so far for syncs.
-	waited() time.Duration
-}
-
 // Run is the daemon's. Whoever sets GOMAXPROCS decides for himself.
 func (a *adaptive) Run(ctx context.Context) error {
 	if os.Getenv("GOMAXPROCS") != "" {
@@ -84,14 +78,10 @@ func (a *adaptive) Run(ctx context.Context) error {
 	}
 	tick := time.NewTicker(procsEvery)
 	defer tick.Stop()
-	waited := func() time.Duration { return 0 }
-	if w, ok := a.running.(waiting); ok {
-		waited = w.waited
-	}
 	stop, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
-		follow(stop, tick.C, useSince(waited))
+		follow(stop, tick.C, useSince(a.waited))
 	}()
 	defer func() {
 		close(stop)

@@ -1,9 +1,14 @@
 package daemon
 
 import (
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
 	"runtime"
 	"testing"
 	"time"
+
+	"github.com/etolabo/kumofs/kumoctl/cli"
 )
 
 func TestProcsFollowTheWork(t *testing.T) {
@@ -112,5 +117,22 @@ func TestUseSince(t *testing.T) {
 		case b < 0 || time.Now().After(deadline):
 			t.Fatalf("%v processors were busy", b)
 		}
+	}
+}
+
+// What a server waits for its disk is known through all that is put around it.
+func TestWaitsOfAServerAreKnown(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("needs many loopback addresses")
+	}
+	addr := fmt.Sprintf("127.%d.%d.1:19800", 1+rand.IntN(253), rand.IntN(256))
+	args := []string{"server", "-l", addr, "-m", "127.0.0.1:1", "-s", t.TempDir(), "--http", "127.0.0.1:0"}
+	d, err := Open(args, slog.New(slog.DiscardHandler), nil, cli.Memory{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if waited := d.(running).waited(); waited == 0 {
+		t.Error("its log is on the disk, and it has waited for no sync")
 	}
 }
