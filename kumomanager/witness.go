@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/etolabo/kumofs/bus"
+	"github.com/etolabo/kumofs/bus/quorum"
 	"github.com/etolabo/kumofs/subjects"
 	"github.com/etolabo/kumofs/subjects/ring"
 )
@@ -35,7 +36,11 @@ type Witness struct {
 	once sync.Once
 }
 
-// OpenWitness starts a witness.
+// ErrDamaged says that what a voter knew is not as it was written. It cannot vote
+// then: it may have forgotten what it promised.
+var ErrDamaged = quorum.ErrDamaged
+
+// OpenWitness starts a witness. An error may be ErrDamaged.
 func OpenWitness(o WitnessOptions) (*Witness, error) {
 	d := Defaults()
 	if o.FailAfter == 0 {

@@ -5,7 +5,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/etolabo/kumofs/subjects"
 	"github.com/etolabo/kumofs/subjects/ring"
@@ -121,4 +123,68 @@ func overwriteData(dir string) error {
 	}
 	_, err = f.WriteAt(bytes.Repeat([]byte("rubbish"), int(fi.Size()-8192)/7), 8192)
 	return err
+}
+
+// A server whose vote among two managers was damaged holds its data as before, and
+// says that it does not vote; one voter of the five may be lost besides. A manager
+// whose log was damaged does not start, says so, and comes back with an empty folder.
+func TestDamagedVotes(t *testing.T) {
+	variation(t)
+	t.Parallel()
+	c := testenv.New(t, testenv.Processes(), testenv.Managers(2))
+	c.Eventually("three servers vote beside the managers", func() bool { return len(c.Status().Voters) == 5 })
+	c.Fill(filled / 60)
+	c.EventuallyWhole()
+	damage := func(path string) { // whichever of its pages are in use
+		b, err := os.ReadFile(path)
+		for i := 2 * os.Getpagesize(); i < len(b); i += 97 {
+			b[i] ^= 1 << (i % 8)
+		}
+		if err == nil {
+			err = os.WriteFile(path, b, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.Kill("server1")
+	c.EventuallyState("server1", "down")
+	damage(filepath.Join(c.Folder("server1"), "witness", "raft.db"))
+	c.Start("server1")
+	c.EventuallyState("server1", "up")
+	c.EventuallyWhole()
+	if !strings.Contains(c.LogOf("server1"), "this server does not vote among the managers") {
+		t.Error("it does not say that it has no vote")
+	}
+	load := c.Load()
+	load.GoesOn()
+	c.Kill("manager1")
+	load.GoesOn()
+	c.Eventually("the other manager leads", func() bool {
+		return slices.ContainsFunc(c.Status().Nodes, func(n subjects.NodeStatus) bool { return n.Leader && n.Addr == c.Addr("manager2") })
+	})
+	c.Start("manager1")
+	c.EventuallyState("manager1", "up")
+
+	c.Kill("manager2")
+	damage(filepath.Join(c.Folder("manager2"), "raft.db"))
+	c.Start("manager2")
+	select {
+	case <-c.Ended("manager2"):
+		c.Forget("manager2")
+	case <-time.After(testenv.Patience):
+		t.Fatal("a manager has begun with half a log")
+	}
+	if !strings.Contains(c.LogOf("manager2"), "log is damaged") {
+		t.Error("it does not say why it ended")
+	}
+	if err := os.RemoveAll(c.Folder("manager2")); err != nil {
+		t.Fatal(err)
+	}
+	c.Start("manager2")
+	c.EventuallyState("manager2", "up")
+	load.GoesOn()
+	load.Stop()
+	c.EventuallyWhole()
+	c.VerifyFill(filled / 60)
 }

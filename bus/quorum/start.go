@@ -108,7 +108,6 @@ func (q *Quorum) bootstrap(snaps raft.SnapshotStore) error {
 	for _, v := range slices.Sorted(slices.Values(q.opts.Voters)) {
 		c.Servers = append(c.Servers, raft.Server{Suffrage: raft.Voter, ID: raft.ServerID(v), Address: raft.ServerAddress(v)})
 	}
-	currentTerm := []byte("CurrentTerm")
 	if _, err := q.store.GetUint64(currentTerm); err != nil {
 		if err := q.store.SetUint64(currentTerm, 1); err != nil {
 			return err

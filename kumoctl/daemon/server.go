@@ -312,10 +312,25 @@ func (s *server) reload(now options) {
 }
 
 // openWitness lets a server vote among two managers. It is put together here
-// because servers and managers do not know each other.
+// because servers and managers do not know each other. One that has forgotten its
+// votes serves its data all the same.
 func openWitness(w kumoserver.Witness) (kumoserver.Closer, error) {
-	return kumomanager.OpenWitness(kumomanager.WitnessOptions{Bus: w.Bus, Cluster: w.Cluster, Store: w.ID, Dir: w.Dir, Log: w.Log})
+	o, err := kumomanager.OpenWitness(kumomanager.WitnessOptions{Bus: w.Bus, Cluster: w.Cluster, Store: w.ID, Dir: w.Dir, Log: w.Log})
+	if errors.Is(err, kumomanager.ErrDamaged) {
+		w.Log.Error("this server does not vote among the managers: its log of them is damaged; drain it, and start it with an empty folder",
+			"folder", w.Dir, "err", err)
+		return noVote{}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return o, nil
 }
+
+// noVote is the vote of a server that must not use it.
+type noVote struct{}
+
+func (noVote) Close() error { return nil }
 
 // choice reads an option of two words.
 func choice[T any](option, word, one, other string, first, second T) (T, error) {
