@@ -18,11 +18,11 @@ import (
 // then drops what it changed, before the memory table stops hiding it. So a record
 // of before the change is either not let in, or dropped in time.
 //
-// A record enters when it is missed twice in a while, that a scan of many keys
-// drives out nothing; and leaves by the clock algorithm (Corbató, 1968), when there
-// is no room for another that enters. Then only one in a few enters: where more is
-// read than there is room for, all evenly, an exchange gains nothing, and what is
-// read far more often than others gets in all the same.
+// While there is room, a record enters when it is missed. Later it does when it is
+// missed twice in a while, that a scan of many keys drives out nothing, and in the
+// place of one that leaves by the clock algorithm (Corbató, 1968). Then only one in a
+// few enters: where more is read than there is room for, all evenly, an exchange gains
+// nothing, and what is read far more often than others gets in all the same.
 //
 // Readers take no lock: where they wait for memory, the processor can then fetch
 // what the next keys of a frame need.
@@ -99,7 +99,7 @@ func (e *cached) take() subjects.Record {
 }
 
 // offer takes a record that was read from bbolt after round, unless there was
-// another since, or it was not missed before. It copies what it keeps.
+// another since, or there is no room for it. It copies what it keeps.
 func (c *cache) offer(id ring.Partition, rec *subjects.Record, round uint64) {
 	size := len(rec.Key) + len(rec.Value) + cacheOverhead
 	if size > c.most/cacheShare {
@@ -114,22 +114,19 @@ func (c *cache) offer(id ring.Partition, rec *subjects.Record, round uint64) {
 		s.door = make([]uint32, cacheDoor)
 		s.table.Store(newCacheTable(cacheTableLeast))
 	}
-	if met := &s.door[hash>>32%cacheDoor]; *met != uint32(hash) {
-		*met = uint32(hash)
+	if s.table.Load().get(hash).is(id, rec.Key) { // another reader was faster
 		return
 	}
-	s.remove(hash) // of another key, or another reader was faster
-	if s.bytes+size > c.most {
-		if s.turn++; s.turn%cacheTurn != 0 {
-			return
-		}
-	}
-	for s.bytes+size > c.most {
-		s.evict()
+	if s.bytes+size > c.most && !s.admits(hash) {
+		return
 	}
 	// Nobody counts a round and drops its keys between here and the end.
 	if c.rounds.Load() != round {
 		return
+	}
+	s.remove(hash) // of another key
+	for s.bytes+size > c.most {
+		s.evict()
 	}
 	kept := make([]byte, 0, len(rec.Key)+len(rec.Value))
 	kept = append(append(kept, rec.Key...), rec.Value...)
@@ -144,6 +141,16 @@ func (c *cache) offer(id ring.Partition, rec *subjects.Record, round uint64) {
 		s.table.Store(t)
 	}
 	t.at(t.find(hash)).Store(e)
+}
+
+// admits tells whether a full shard takes a record that was missed.
+func (s *cacheShard) admits(hash uint64) bool {
+	if met := &s.door[hash>>32%cacheDoor]; *met != uint32(hash) {
+		*met = uint32(hash)
+		return false
+	}
+	s.turn++
+	return s.turn%cacheTurn == 0
 }
 
 // evict removes one record. There is one.
