@@ -29,6 +29,17 @@ func (q *Quorum) startRaft() (err error) {
 	if err := q.bootstrap(snaps); err != nil {
 		return err
 	}
+	files, err := snaps.List()
+	if err != nil {
+		return fmt.Errorf("look for snapshots: %w", err)
+	}
+	var covered uint64 // by the newest
+	if len(files) > 0 {
+		covered = files[0].Index
+	}
+	if err := q.store.check(covered); err != nil {
+		return err
+	}
 	cache, err := raft.NewLogCache(maxInFlight, q.store)
 	if err != nil {
 		return fmt.Errorf("make log cache: %w", err)

@@ -83,11 +83,7 @@ func openStore(path string, onFault func(error)) (_ *store, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
-	s := &store{bolt: bolt, onFault: onFault}
-	if err := s.check(); err != nil {
-		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), s.close())
-	}
-	return s, nil
+	return &store{bolt: bolt, onFault: onFault}, nil
 }
 
 // release closes a file that bbolt may have left open, and gives up its lock, which a mapping of the file would keep.
@@ -98,9 +94,10 @@ func release(file *os.File) {
 	}
 }
 
-// check reads all that there is: who has forgotten an entry, or a term, may not vote as if he had not. A last entry that
-// is hidden by a bit of its page alone is not missed.
-func (s *store) check() error {
+// check reads all entries behind those that a snapshot has, and the term: who has forgotten one may not vote as if he had
+// not. Before them there may be gaps, where a snapshot came from another voter. A last entry that is hidden by a bit of
+// its page alone is not missed.
+func (s *store) check(snapshot uint64) error {
 	first, err := s.FirstIndex()
 	if err != nil {
 		return err
@@ -110,7 +107,7 @@ func (s *store) check() error {
 		return err
 	}
 	var l raft.Log
-	for i := first; i <= last && last > 0; i++ {
+	for i := max(first, snapshot+1); i <= last && last > 0; i++ {
 		if err := s.GetLog(i, &l); errors.Is(err, raft.ErrLogNotFound) {
 			return s.damage(fmt.Sprint("read entry ", i), err)
 		} else if err != nil {
