@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 )
 
 func TestGroups(t *testing.T) {
@@ -349,63 +348,6 @@ func TestOpenDamaged(t *testing.T) {
 				t.Errorf("got %v, want ErrDamaged", err)
 			}
 		})
-	}
-}
-
-// Of a voter's term and vote every flipped bit is noticed, and what versions wrote that knew no checksum is read. They
-// read what this one writes: a number's first bytes, and a vote for nobody.
-func TestTermsAndVotesAreWhole(t *testing.T) {
-	s, err := openStore(filepath.Join(t.TempDir(), raftFile), func(err error) { t.Error(err) })
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.close()
-	term, vote := []byte("CurrentTerm"), []byte("LastVoteCand")
-	if err := errors.Join(s.SetUint64(term, 1<<40+7), s.Set(vote, []byte("v2"))); err != nil {
-		t.Fatal(err)
-	}
-	if n, err := s.GetUint64(term); n != 1<<40+7 || err != nil {
-		t.Fatalf("%d, %v", n, err)
-	}
-	if v, err := s.Get(vote); string(v) != "v2" || err != nil {
-		t.Fatalf("%q, %v", v, err)
-	}
-	if n, err := s.bolt.GetUint64(term); n != 1<<40+7 || err != nil {
-		t.Errorf("an older version reads %d, %v", n, err)
-	}
-	for _, key := range [][]byte{term, vote} {
-		whole, err := s.bolt.Get(key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for bit := range 8 * len(whole) {
-			flipped := slices.Clone(whole)
-			flipped[bit/8] ^= 1 << (bit % 8)
-			if err := s.bolt.Set(key, flipped); err != nil {
-				t.Fatal(err)
-			}
-			if n, err := s.GetUint64(term); string(key) == string(term) && !errors.Is(err, ErrDamaged) {
-				t.Errorf("with bit %d flipped the term is %d, %v", bit, n, err)
-			}
-			if v, err := s.Get(vote); string(key) == string(vote) && (string(v) == "v2" || len(v) == 2 || err != nil) {
-				t.Errorf("with bit %d flipped the vote is for %q, %v", bit, v, err)
-			}
-		}
-		if err := s.bolt.Set(key, whole); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := errors.Join(s.bolt.SetUint64(term, 9), s.bolt.Set(vote, []byte("v3"))); err != nil {
-		t.Fatal(err)
-	}
-	if n, err := s.GetUint64(term); n != 9 || err != nil {
-		t.Errorf("of an older version: %d, %v", n, err)
-	}
-	if v, err := s.Get(vote); string(v) != "v3" || err != nil {
-		t.Errorf("of an older version: %q, %v", v, err)
-	}
-	if _, err := s.GetUint64([]byte("none")); !errors.Is(err, raftboltdb.ErrKeyNotFound) {
-		t.Errorf("of none: %v", err)
 	}
 }
 

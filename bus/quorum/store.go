@@ -32,8 +32,8 @@ const lockWait = time.Second
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // store is raft's log and its few durable values (term and vote), in one bbolt file that is synced with every write.
-// Each entry and value carries a CRC-32C of all that counts in it. After the first write that fails nothing is written any more:
-// what the file holds then is not known (R14), and the process should end.
+// Each entry and value carries a CRC-32C of all that counts in it. After the first write that fails nothing is written any
+// more: what the file holds then is not known (R14), and the process should end.
 type store struct {
 	bolt    *raftboltdb.BoltStore
 	onFault func(error)
@@ -95,8 +95,8 @@ func release(file *os.File) {
 }
 
 // check reads all entries behind those that a snapshot has, and the term: who has forgotten one may not vote as if he had
-// not. Before them there may be gaps, where a snapshot came from another voter. A last entry that is hidden by a bit of
-// its page alone is not missed.
+// not. Before them there may be gaps, where a snapshot came from another voter. What a single bit
+// hides whole is not missed: the last entries, by their page's number of records, and the last vote, by its name.
 func (s *store) check(snapshot uint64) error {
 	first, err := s.FirstIndex()
 	if err != nil {

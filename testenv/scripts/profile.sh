@@ -26,7 +26,7 @@ profile() {
 under() {
 	printf '\n### %s\n' "$1"
 	shift
-	"$kumoctl" bench --addr "127.0.0.1:$port" --time $((seconds * 2 + 8)) --fill=false "$@" >"$dir/bench" &
+	"$kumoctl" bench --addr "127.0.0.1:$port" --time $((seconds * 2 + 8)) --fill=false "$@" >/dev/null &
 	load=$!
 	sleep 2 # until it is at full speed
 	if [ -n "$servers" ]; then
