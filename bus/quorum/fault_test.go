@@ -133,6 +133,37 @@ func TestHistoryUnderRestarts(t *testing.T) {
 	g.agree(acknowledged)
 }
 
+// behind has a voter stop, and the others cut from their logs, with snapshots of so many bytes at least, what it lacks.
+func (g *group) behind(pad int) (away string) {
+	g.t.Helper()
+	leader := g.leader()
+	away = g.names[0]
+	if leader.opts.ID == away {
+		away = g.names[1]
+	}
+	g.propose("first")
+	g.stop(away)
+	stop := make(chan struct{})
+	acknowledged := g.proposers(200, []*Quorum{g.leader()}, stop)
+	g.eventually("the log is long", func() bool { return leader.Applied() > trailingLogs+500 })
+	close(stop)
+	acknowledged()
+	g.propose("last before the snapshot")
+	for name, q := range g.nodes {
+		j := g.journals[name]
+		j.mu.Lock()
+		j.pad = pad
+		j.mu.Unlock()
+		if err := q.raft.Snapshot().Error(); err != nil {
+			g.t.Fatal(err)
+		}
+	}
+	if first, err := leader.store.FirstIndex(); err != nil || first < 10 {
+		g.t.Fatalf("log begins at %d, %v: nothing was cut", first, err)
+	}
+	return away
+}
+
 // A voter that was away gets a snapshot, in parts over a bad line, and the rest from the log.
 func TestSnapshotToOneFarBehind(t *testing.T) {
 	for _, tt := range []struct {
@@ -146,31 +177,7 @@ func TestSnapshotToOneFarBehind(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			g := started(t, 3)
-			leader := g.leader()
-			away := g.names[0]
-			if leader.opts.ID == away {
-				away = g.names[1]
-			}
-			g.propose("first")
-			g.stop(away)
-			stop := make(chan struct{})
-			acknowledged := g.proposers(200, []*Quorum{g.leader()}, stop)
-			g.eventually("the log is long", func() bool { return leader.Applied() > trailingLogs+500 })
-			close(stop)
-			acknowledged()
-			g.propose("last before the snapshot")
-			for name, q := range g.nodes {
-				j := g.journals[name]
-				j.mu.Lock()
-				j.pad = tt.pad
-				j.mu.Unlock()
-				if err := q.raft.Snapshot().Error(); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if first, err := leader.store.FirstIndex(); err != nil || first < 10 {
-				t.Fatalf("log begins at %d, %v: nothing was cut", first, err)
-			}
+			away := g.behind(tt.pad)
 			g.propose("first after the snapshot")
 			g.hub.faults(tt.drop, tt.double, tt.late)
 			q := g.start(away)
@@ -189,6 +196,42 @@ func TestSnapshotToOneFarBehind(t *testing.T) {
 			if q.Applied() == 0 {
 				t.Error("the snapshot was forgotten")
 			}
+			g.propose("last")
+			g.agree(nil)
+		})
+	}
+}
+
+// A leader that does not hear that what follows a snapshot was appended asks again, and is answered, though nothing in that
+// voter's log comes before it.
+func TestAnswerLostAfterSnapshot(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		t.Run(fmt.Sprintf("restart %t", restart), func(t *testing.T) {
+			g := started(t, 3)
+			away := g.behind(0)
+			g.propose("after the snapshot")
+			g.hub.mu.Lock()
+			g.hub.tap = func(from, _ string, data []byte) bool {
+				h, _, err := decodeHeader(data)
+				return err != nil || from != away || !h.Reply || kind(h.Kind) != kindAppend
+			}
+			g.hub.mu.Unlock()
+			q := g.start(away)
+			g.eventually("it has what follows", func() bool {
+				lines := g.journals[away].lines()
+				return len(lines) > 0 && lines[len(lines)-1] == "after the snapshot"
+			})
+			var l raft.Log
+			if err := q.store.bolt.GetLog(q.store.covered.Load().index, &l); !errors.Is(err, raft.ErrLogNotFound) {
+				t.Fatalf("the snapshot's last entry is in the log (%v), so this shows nothing", err)
+			}
+			if restart {
+				g.stop(away)
+				g.start(away)
+			}
+			g.hub.mu.Lock()
+			g.hub.tap = nil
+			g.hub.mu.Unlock()
 			g.propose("last")
 			g.agree(nil)
 		})

@@ -76,7 +76,7 @@ func (t *transport) sendSnapshot(peer string, args *raft.InstallSnapshotRequest,
 type installs struct {
 	in      *inbound
 	applied atomic.Pointer[func() uint64] // raft's last applied index
-	taken   func(index uint64)            // a snapshot up to index is in the machine
+	taken   func(index, term uint64)      // a snapshot up to this entry is in the machine
 
 	mu       sync.Mutex
 	from     string
@@ -96,7 +96,7 @@ func newInstalls(in *inbound) *installs {
 }
 
 // setApplied is called once, when there is a raft to ask.
-func (s *installs) setApplied(applied func() uint64, taken func(index uint64)) {
+func (s *installs) setApplied(applied func() uint64, taken func(index, term uint64)) {
 	s.taken = taken
 	s.applied.Store(&applied)
 }
@@ -243,7 +243,7 @@ func (s *installs) installed(h wireHeader, r raft.RPCResponse) {
 		return
 	}
 	if a.Success {
-		s.taken(s.meta.LastLogIndex)
+		s.taken(s.meta.LastLogIndex, s.meta.LastLogTerm)
 	}
 	s.data = bytes.Buffer{}
 	s.done = &wireChunkReply{Term: a.Term, Success: a.Success, Done: true}

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"slices"
+	"strconv"
 
 	"github.com/hashicorp/raft"
 )
@@ -77,9 +78,32 @@ func (q *Quorum) startRaft() (err error) {
 		}
 		return false
 	}))
+	if err := q.coverRestored(); err != nil {
+		return err
+	}
 	q.fsm.reached(r.AppliedIndex())
-	q.trans.in.snaps.setApplied(r.AppliedIndex, q.fsm.reached)
+	q.trans.in.snaps.setApplied(r.AppliedIndex, func(index, term uint64) {
+		q.store.cover(index, term)
+		q.fsm.reached(index)
+	})
 	q.trans.in.setView(r)
+	return nil
+}
+
+// coverRestored tells the log which snapshot raft began with; it takes an older one where the newest cannot be read.
+func (q *Quorum) coverRestored() error {
+	var at [2]uint64
+	stats := q.raft.Stats()
+	for i, name := range []string{"last_snapshot_index", "last_snapshot_term"} {
+		n, err := strconv.ParseUint(stats[name], 10, 64)
+		if err != nil {
+			return fmt.Errorf("raft tells no %s: %w", name, err)
+		}
+		at[i] = n
+	}
+	if at[0] > 0 {
+		q.store.cover(at[0], at[1])
+	}
 	return nil
 }
 
