@@ -172,7 +172,6 @@ func (n *node) poll() {
 func (p *part) begin() {
 	st := p.mem.state()
 	st.Now = p.n.mono()
-	st.Unclean = p.mem.unclean && !p.mem.incomplete
 	if p.n.s.trace.limit > 0 {
 		p.n.s.note("node %d/%d p%d begins with %+v", p.n.id, p.n.boot, p.p, st)
 	}

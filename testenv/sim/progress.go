@@ -32,7 +32,8 @@ func (s *Sim) checkProgress() {
 			*st = stall{c.Epoch, commit, s.now}
 			continue
 		}
-		if s.now-st.since > stallMost {
+		// As long as heartbeats of a dead process may still come, it is not taken for dead.
+		if s.now-st.since > stallMost+s.prof.SlowMax*ms {
 			s.fail("p%d: %s for %s at epoch %d, and nobody does anything about it", p, why, clock(s.now-st.since), c.Epoch)
 		}
 	}
