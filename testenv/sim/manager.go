@@ -22,6 +22,7 @@ type manager struct {
 
 	// Of the leader.
 	roster *members.Roster
+	heard  map[ring.Process]int64 // when, even if that process is dead and its heartbeat was late
 	term   int
 	led    int64 // since when
 	quorum bool  // commands can commit
@@ -36,7 +37,7 @@ type wish struct {
 }
 
 func newManager(s *Sim) *manager {
-	m := &manager{s: s, changed: make([]int64, s.prof.Partitions), moved: make([]int64, s.prof.Partitions), quorum: true}
+	m := &manager{s: s, changed: make([]int64, s.prof.Partitions), moved: make([]int64, s.prof.Partitions), heard: map[ring.Process]int64{}, quorum: true}
 	m.history = make([][]ring.Config, s.prof.Partitions)
 	for p := range m.history {
 		m.history[p] = []ring.Config{{}}
@@ -206,9 +207,16 @@ func (m *manager) some() *ring.Table {
 // hello is a heartbeat.
 func (m *manager) hello(p ring.Process, starts int, unclean ring.PartitionSet, stopping bool) {
 	name := "n" + p.Store.String()
+	m.heard[p] = m.s.now
 	m.roster.Hear(subjects.Heartbeat{
 		Role: subjects.RoleServer, ID: p.Store, Boot: p.Boot, Starts: uint64(starts), Node: name, Addr: name, Unclean: unclean, Stopping: stopping,
 	}, m.s.now+1)
+}
+
+// hears reports whether managers cannot know yet that a process is dead.
+func (m *manager) hears(p ring.Process) bool {
+	at, ok := m.heard[p]
+	return ok && m.s.now-at < m.s.prof.FailAfter*ms
 }
 
 // tick is a round of the leader: one command with all that is to be done.

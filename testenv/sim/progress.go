@@ -32,8 +32,7 @@ func (s *Sim) checkProgress() {
 			*st = stall{c.Epoch, commit, s.now}
 			continue
 		}
-		// As long as heartbeats of a dead process may still come, it is not taken for dead.
-		if s.now-st.since > stallMost+s.prof.SlowMax*ms {
+		if s.now-st.since > stallMost {
 			s.fail("p%d: %s for %s at epoch %d, and nobody does anything about it", p, why, clock(s.now-st.since), c.Epoch)
 		}
 	}
@@ -54,7 +53,7 @@ func (s *Sim) standsStill(n *node, c ring.Config, p ring.Partition) string {
 		return ""
 	}
 	for _, id := range c.ISR {
-		if o := s.nodes[id]; o.up && !o.stopping && s.reaches(o) {
+		if o := s.nodes[id]; o.up && !o.stopping && s.reaches(o) && !s.mgr.hears(c.Primary) {
 			return "there is no primary"
 		}
 	}
