@@ -49,8 +49,9 @@ type change struct {
 const (
 	compactBytes = 512 << 10 // of a step
 	compactKeys  = 2048
-	// compactFill leaves room for values that grow.
-	compactFill = 0.9
+	// dataFill is how full pages become that are split, here and by sweeps: three values of 1 KiB go into one, where
+	// bbolt's own half leaves them with two. It leaves some room for values that grow.
+	dataFill = 0.9
 )
 
 func newCompaction(s *Store, path string) (*compaction, error) {
@@ -113,7 +114,7 @@ func (n *compaction) step() (int64, error) {
 	}
 	n.tell()
 	err := n.write(func(data *bbolt.Bucket) error {
-		data.FillPercent = compactFill
+		data.FillPercent = dataFill
 		return n.read.each(data.Put)
 	})
 	if err != nil {

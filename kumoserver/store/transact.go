@@ -26,6 +26,7 @@ func (a *applier) transact(snaps []*snapshot, need uint64) ([]*snapshot, error) 
 		return file.Update(func(tx *bbolt.Tx) error {
 			clear(a.seen)
 			data, meta := tx.Bucket(bucketData), tx.Bucket(bucketMeta)
+			data.FillPercent = dataFill
 			if err := file.newest.Load().check(data, 1); err != nil {
 				return err
 			}
