@@ -140,9 +140,9 @@ func (c *core) do(w *work) {
 	case w.died != nil:
 		c.died(*w.died)
 	case w.tick:
-		held := c.store.Held() >= heldAfter
+		var tick replica.Event = replica.Tick{Now: c.now, Held: c.store.Held() >= heldAfter} // allocated once
 		for _, p := range c.parts {
-			c.step(p, replica.Tick{Now: c.now, Held: held})
+			c.step(p, tick)
 			c.setClock(p)
 		}
 		c.endEarly()

@@ -215,6 +215,9 @@ func (l *lead) tick(r *Replica) {
 // reconfigure asks the managers for the configuration that the replicas'
 // behaviour calls for, until the epoch moves.
 func (l *lead) reconfigure(r *Replica) {
+	if len(r.config.Learners) == 0 && !slices.ContainsFunc(l.peers, silent) {
+		return // as nearly always
+	}
 	c := ring.Change{Partition: r.p, Epoch: l.epoch, Primary: r.self, By: r.self}
 	told := true
 	for _, id := range r.config.ISR {
@@ -255,6 +258,8 @@ func (l *lead) reconfigure(r *Replica) {
 	}
 	r.emit(Ask{c})
 }
+
+func silent(p *peer) bool { return p.silent }
 
 func (l *lead) peer(id ring.NodeID) *peer {
 	for _, p := range l.peers {
