@@ -3,8 +3,8 @@
 //
 // The algorithm is Raft (Ongaro and Ousterhout, "In Search of an Understandable Consensus Algorithm", 2014, with the
 // pre-vote of Ongaro's thesis, 9.6) as hashicorp/raft has it. This package gives it a transport over the messages of a
-// bus (transport.go, inbound.go, install.go, wire.go), a log with checksums in bbolt (store.go), and an interface that
-// knows deadlines and says which outcomes are unknown (quorum.go, propose.go, voters.go).
+// bus (transport.go, inbound.go, install.go, wire.go), a log with checksums in bbolt (store.go, boundary.go), and an
+// interface that knows deadlines and says which outcomes are unknown (quorum.go, propose.go, voters.go).
 //
 // # What the bus may do
 //
@@ -16,6 +16,8 @@
 //     that came or were checked with it (Raft, figure 2), see wireAppend.request.
 //   - hashicorp/raft handles heartbeats beside its main loop, where they could set a term back; here only those take this
 //     way that change nothing, see inbound.heartbeat.
+//   - hashicorp/raft keeps what is in a log before a snapshot that came from another voter, committed or not, and does not
+//     know the snapshot's last entry once something follows it; here the log begins anew behind it, see boundary.
 //   - An old snapshot would set a machine back that is further; it is answered without being installed, see installs.
 //   - A late request to take leadership over would disturb a later leader; it carries the term it was made for.
 //

@@ -202,42 +202,6 @@ func TestSnapshotToOneFarBehind(t *testing.T) {
 	}
 }
 
-// A leader that does not hear that what follows a snapshot was appended asks again, and is answered, though nothing in that
-// voter's log comes before it.
-func TestAnswerLostAfterSnapshot(t *testing.T) {
-	for _, restart := range []bool{false, true} {
-		t.Run(fmt.Sprintf("restart %t", restart), func(t *testing.T) {
-			g := started(t, 3)
-			away := g.behind(0)
-			g.propose("after the snapshot")
-			g.hub.mu.Lock()
-			g.hub.tap = func(from, _ string, data []byte) bool {
-				h, _, err := decodeHeader(data)
-				return err != nil || from != away || !h.Reply || kind(h.Kind) != kindAppend
-			}
-			g.hub.mu.Unlock()
-			q := g.start(away)
-			g.eventually("it has what follows", func() bool {
-				lines := g.journals[away].lines()
-				return len(lines) > 0 && lines[len(lines)-1] == "after the snapshot"
-			})
-			var l raft.Log
-			if err := q.store.bolt.GetLog(q.store.covered.Load().index, &l); !errors.Is(err, raft.ErrLogNotFound) {
-				t.Fatalf("the snapshot's last entry is in the log (%v), so this shows nothing", err)
-			}
-			if restart {
-				g.stop(away)
-				g.start(away)
-			}
-			g.hub.mu.Lock()
-			g.hub.tap = nil
-			g.hub.mu.Unlock()
-			g.propose("last")
-			g.agree(nil)
-		})
-	}
-}
-
 // A snapshot that ends before what is applied is answered and not installed.
 func TestOldSnapshotIsNotInstalled(t *testing.T) {
 	g := started(t, 2)

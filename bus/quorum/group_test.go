@@ -173,6 +173,13 @@ func (g *group) eventually(what string, fact func() bool) {
 	}
 }
 
+// tap has f see all messages, and lose those for which it returns false; nil ends it.
+func (g *group) tap(f func(from, subject string, data []byte) bool) {
+	g.hub.mu.Lock()
+	g.hub.tap = f
+	g.hub.mu.Unlock()
+}
+
 // leader waits for a voter that leads and proves it.
 func (g *group) leader() *Quorum {
 	g.t.Helper()

@@ -76,7 +76,9 @@ func (t *transport) sendSnapshot(peer string, args *raft.InstallSnapshotRequest,
 type installs struct {
 	in      *inbound
 	applied atomic.Pointer[func() uint64] // raft's last applied index
-	taken   func(index, term uint64)      // a snapshot up to this entry is in the machine
+	// installing is where the snapshot ends that raft has; nil: it has none.
+	installing atomic.Pointer[boundary]
+	taken      func(index uint64) // a snapshot up to index is in the machine
 
 	mu       sync.Mutex
 	from     string
@@ -96,7 +98,7 @@ func newInstalls(in *inbound) *installs {
 }
 
 // setApplied is called once, when there is a raft to ask.
-func (s *installs) setApplied(applied func() uint64, taken func(index, term uint64)) {
+func (s *installs) setApplied(applied func() uint64, taken func(index uint64)) {
 	s.taken = taken
 	s.applied.Store(&applied)
 }
@@ -221,8 +223,10 @@ func (s *installs) install(h wireHeader) {
 		Reader: bytes.NewReader(s.data.Bytes()),
 	}
 	s.busy = true
+	s.installing.Store(&boundary{m.LastLogIndex, m.LastLogTerm})
 	if !s.in.askFrom(h, rpc, func(r raft.RPCResponse) { s.installed(h, r) }) {
 		s.busy = false
+		s.installing.Store(nil)
 		s.drop()
 		s.in.reply(h, nil, errors.New("too much to do"))
 	}
@@ -233,6 +237,7 @@ func (s *installs) installed(h wireHeader, r raft.RPCResponse) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.busy = false
+	s.installing.Store(nil)
 	a, ok := r.Response.(*raft.InstallSnapshotResponse)
 	if r.Error == nil && !ok {
 		r.Error = fmt.Errorf("raft answered with %T", r.Response)
@@ -243,7 +248,7 @@ func (s *installs) installed(h wireHeader, r raft.RPCResponse) {
 		return
 	}
 	if a.Success {
-		s.taken(s.meta.LastLogIndex, s.meta.LastLogTerm)
+		s.taken(s.meta.LastLogIndex)
 	}
 	s.data = bytes.Buffer{}
 	s.done = &wireChunkReply{Term: a.Term, Success: a.Success, Done: true}

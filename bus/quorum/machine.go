@@ -25,6 +25,7 @@ type fsm struct {
 	machine     Machine
 	applied     atomic.Uint64
 	snapshotted func() // a snapshot was taken
+	restored    func() // a snapshot is in the machine, and on disk
 	restoreErr  error  // of Open's goroutine: raft does not pass it on
 }
 
@@ -70,6 +71,7 @@ func (f *fsm) Restore(r io.ReadCloser) error {
 		f.restoreErr = err
 		return fmt.Errorf("restore the machine: %w", err)
 	}
+	f.restored()
 	return nil
 }
 

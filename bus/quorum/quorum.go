@@ -27,7 +27,7 @@ const (
 	MaxCommand = 512 << 10
 
 	// maxInFlight bounds the commands of this voter that are not decided. It stays well below trailingLogs: what a leader
-	// that is cut off has too much is then shorter than what every log keeps, see the note at trailingLogs.
+	// that is cut off has too much is then shorter than what logs keep, and mostly goes without a snapshot.
 	maxInFlight = 256
 
 	// A snapshot is taken after so many entries, or so many bytes of them, looked at every snapshotLook.
@@ -36,8 +36,7 @@ const (
 	snapshotLook    = 5 * time.Second
 	keptSnapshots   = 2
 
-	// trailingLogs are kept behind a snapshot, so that one who was away shortly needs no snapshot. It must be more than a
-	// voter can have too much: raft does not resolve a snapshot that ends inside such a tail.
+	// trailingLogs are kept behind a snapshot, so that one who was away shortly needs no snapshot.
 	trailingLogs = 1024
 
 	raftFile = "raft.db"

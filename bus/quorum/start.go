@@ -45,7 +45,14 @@ func (q *Quorum) startRaft() (err error) {
 	if err != nil {
 		return fmt.Errorf("make log cache: %w", err)
 	}
-	q.fsm = &fsm{machine: q.opts.Machine, snapshotted: func() { q.store.written.Store(0) }}
+	q.fsm = &fsm{machine: q.opts.Machine, snapshotted: func() { q.store.written.Store(0) }, restored: func() {
+		// Raft waits for this, so that it does nothing with what is cut.
+		if b := q.trans.in.snaps.installing.Load(); b != nil {
+			if err := q.store.begin(cache, *b); err != nil {
+				q.log.Error("the log could not be begun anew behind a snapshot", "index", b.index, "err", err)
+			}
+		}
+	}}
 	c := raft.DefaultConfig()
 	c.LocalID = raft.ServerID(q.opts.ID)
 	c.Logger = logger
@@ -78,20 +85,17 @@ func (q *Quorum) startRaft() (err error) {
 		}
 		return false
 	}))
-	if err := q.coverRestored(); err != nil {
+	if err := q.resume(cache); err != nil {
 		return err
 	}
 	q.fsm.reached(r.AppliedIndex())
-	q.trans.in.snaps.setApplied(r.AppliedIndex, func(index, term uint64) {
-		q.store.cover(index, term)
-		q.fsm.reached(index)
-	})
+	q.trans.in.snaps.setApplied(r.AppliedIndex, q.fsm.reached)
 	q.trans.in.setView(r)
 	return nil
 }
 
-// coverRestored tells the log which snapshot raft began with; it takes an older one where the newest cannot be read.
-func (q *Quorum) coverRestored() error {
+// resume has the log begin behind the snapshot that raft began with; that is an older one where the newest cannot be read.
+func (q *Quorum) resume(logs raft.LogStore) error {
 	var at [2]uint64
 	stats := q.raft.Stats()
 	for i, name := range []string{"last_snapshot_index", "last_snapshot_term"} {
@@ -101,10 +105,7 @@ func (q *Quorum) coverRestored() error {
 		}
 		at[i] = n
 	}
-	if at[0] > 0 {
-		q.store.cover(at[0], at[1])
-	}
-	return nil
+	return q.store.resume(logs, boundary{at[0], at[1]})
 }
 
 // sweepSnapshots removes what a process that was killed left unfinished.

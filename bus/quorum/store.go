@@ -40,16 +40,13 @@ type store struct {
 
 	written atomic.Int64 // bytes of entries since the last snapshot
 	damaged atomic.Bool  // a damaged record was read
-	covered atomic.Pointer[boundary]
+	begun   atomic.Pointer[boundary]
 
 	failed sync.Once
 	silent atomic.Bool // nothing that this voter says is sent any more
 	mu     sync.Mutex
 	fault  error
 }
-
-// boundary is the last entry that the machine has from a snapshot.
-type boundary struct{ index, term uint64 }
 
 // openStore opens or makes the file. bbolt meets damage with a panic or a fault, which becomes ErrDamaged here; the list of
 // free pages is kept in the file, since bbolt looks for them in a goroutine of its own otherwise, out of reach.
@@ -223,26 +220,6 @@ func (s *store) GetLog(index uint64, l *raft.Log) error {
 		return nil
 	})
 }
-
-// stands puts an entry without content in the place of the last one that a snapshot of another voter has. A leader whose
-// answer was lost asks again whether what follows it can be appended, and raft looks for it in the log alone once
-// something was: without it that voter would never be told anything again. It cannot be sent to anybody, since the one
-// before it is missing and raft wants that first; where it is not missing, there is none.
-func (s *store) stands(index uint64, l *raft.Log) bool {
-	b := s.covered.Load()
-	if b == nil || index != b.index || index == 1 {
-		return false
-	}
-	var before raft.Log
-	if err := s.bolt.GetLog(index-1, &before); !errors.Is(err, raft.ErrLogNotFound) {
-		return false
-	}
-	*l = raft.Log{Index: index, Term: b.term, Type: raft.LogNoop}
-	return true
-}
-
-// cover notes the last entry that the machine has from a snapshot, and its term.
-func (s *store) cover(index, term uint64) { s.covered.Store(&boundary{index, term}) }
 
 // FirstIndex implements raft.LogStore.
 func (s *store) FirstIndex() (index uint64, err error) {

@@ -1,0 +1,296 @@
+package quorum
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/hashicorp/raft"
+)
+
+// A leader that does not hear that what follows a snapshot was appended asks again, and is answered, though nothing in that
+// voter's log comes before it.
+func TestAnswerLostAfterSnapshot(t *testing.T) {
+	for _, tt := range []struct {
+		name         string
+		own, restart bool
+	}{{name: "at once"}, {name: "restarted", restart: true}, {name: "restarted with a snapshot of its own", own: true, restart: true}} {
+		t.Run(tt.name, func(t *testing.T) {
+			g := started(t, 3)
+			away := g.behind(0)
+			g.propose("after the snapshot")
+			g.tap(func(from, _ string, data []byte) bool {
+				h, _, err := decodeHeader(data)
+				return err != nil || from != away || !h.Reply || kind(h.Kind) != kindAppend
+			})
+			q := g.start(away)
+			g.eventually("it has what follows", func() bool {
+				lines := g.journals[away].lines()
+				return len(lines) > 0 && lines[len(lines)-1] == "after the snapshot"
+			})
+			if b := q.store.begun.Load(); b == nil || !absent(q.store, b.index) {
+				t.Fatalf("the snapshot's last entry, %+v, is in the log, so this shows nothing", b)
+			}
+			if tt.own {
+				if err := q.raft.Snapshot().Error(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if tt.restart {
+				g.stop(away)
+				g.start(away)
+			}
+			g.tap(nil)
+			g.propose("last")
+			g.agree(nil)
+		})
+	}
+}
+
+// absent tells whether an entry is not in the log.
+func absent(s *store, index uint64) bool {
+	var l raft.Log
+	return errors.Is(s.bolt.GetLog(index, &l), raft.ErrLogNotFound)
+}
+
+// cutOff has a leader of five, of which one is stopped, write entries that nobody else gets. It returns the leader, the
+// one that is stopped, the others, and how long the log was that all had.
+func cutOff(t *testing.T, entries int) (g *group, old *Quorum, short string, others []string, common uint64) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
+	g = newGroup(t, 5).steady().run()
+	old = g.leader()
+	for _, n := range g.names {
+		switch {
+		case n == old.opts.ID:
+		case short == "":
+			short = n
+		default:
+			others = append(others, n)
+		}
+	}
+	g.propose("first")
+	g.eventually("all have it", func() bool { return g.nodes[short].raft.LastIndex() == old.raft.LastIndex() })
+	g.stop(short)
+	g.hub.split([]string{old.opts.ID}, append(slices.Clone(others), short))
+	common = old.raft.LastIndex()
+	for i := range entries {
+		go func() { _, _ = old.Propose(g.ctx(), fmt.Append(nil, "cut off ", i)) }()
+	}
+	g.eventually("they are in its log", func() bool { return old.raft.LastIndex() >= common+uint64(entries) })
+	return g, old, short, others, common
+}
+
+// among waits for a leader among some voters.
+func (g *group) among(names []string) (leader *Quorum) {
+	g.t.Helper()
+	g.eventually("another leads", func() bool {
+		for _, n := range names {
+			if q := g.nodes[n]; q.IsLeader() && q.Barrier(g.ctx()) == nil {
+				leader = q
+				return true
+			}
+		}
+		return false
+	})
+	return leader
+}
+
+// snapshots has voters that have all applied the same take snapshots, and returns where these end.
+func (g *group) snapshots(leader *Quorum, names []string) (end uint64) {
+	g.t.Helper()
+	end = leader.Applied()
+	for _, n := range names {
+		g.eventually(n+" has applied it", func() bool { return g.nodes[n].Applied() == end })
+		if err := g.nodes[n].raft.Snapshot().Error(); err != nil {
+			g.t.Fatal(err)
+		}
+	}
+	return end
+}
+
+// leads has a voter given the lead.
+func (g *group) leads(q *Quorum, names []string) {
+	g.t.Helper()
+	g.eventually(q.opts.ID+" leads", func() bool {
+		for _, n := range names {
+			if g.nodes[n].IsLeader() && !q.IsLeader() {
+				_ = g.nodes[n].TransferLeadership(g.ctx(), q.opts.ID)
+			}
+		}
+		return q.IsLeader() && q.Barrier(g.ctx()) == nil
+	})
+}
+
+// What a leader that was cut off had too much goes from its log with a snapshot that ends behind it: it must not reach
+// anybody when it leads again.
+func TestStaleTailBelowSnapshot(t *testing.T) {
+	g, old, short, others, common := cutOff(t, 200)
+	next := g.among(others)
+	stop := make(chan struct{})
+	acknowledged := g.proposers(200, []*Quorum{next}, stop)
+	g.eventually("the log is long", func() bool { return next.Applied() > trailingLogs+800 })
+	close(stop)
+	acknowledged()
+	end := g.snapshots(next, others)
+	g.hub.split()
+	g.eventually("the old leader has the snapshot", func() bool { return old.Applied() >= end })
+	if b := old.store.begun.Load(); b != nil {
+		for i := uint64(1); i <= b.index; i++ {
+			if !absent(old.store, i) {
+				t.Fatalf("entry %d is in the log, which all had up to %d, with a snapshot up to %d", i, common, b.index)
+			}
+		}
+	} else {
+		t.Log("it got entries, and no snapshot")
+	}
+	g.leads(old, others)
+	g.start(short)
+	if _, err := old.Propose(g.ctx(), []byte("last")); err != nil && !errors.Is(err, ErrNotLeader) {
+		t.Fatal(err)
+	}
+	g.agree(nil)
+	for _, line := range g.journals[short].lines() {
+		if line == "cut off 0" {
+			t.Errorf("%s has performed what was never decided", short)
+		}
+	}
+}
+
+// What a leader that was cut off had too much, and goes beyond the snapshot that it gets from one who has nothing before
+// that either, gives way to what follows the snapshot.
+func TestStaleTailOverSnapshot(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
+	g := newGroup(t, 5).steady().run()
+	old := g.leader()
+	rest := slices.DeleteFunc(slices.Clone(g.names), func(n string) bool { return n == old.opts.ID })
+	late, others := rest[0], rest[1:]
+	g.propose("first")
+	g.stop(late)
+	stop := make(chan struct{})
+	acknowledged := g.proposers(200, []*Quorum{old}, stop)
+	g.eventually("the log is long", func() bool { return old.Applied() > trailingLogs+500 })
+	close(stop)
+	acknowledged()
+	g.hub.split([]string{old.opts.ID}, others)
+	common := old.raft.LastIndex()
+	for i := range 50 {
+		go func() { _, _ = old.Propose(g.ctx(), fmt.Append(nil, "cut off ", i)) }()
+	}
+	g.eventually("they are in its log", func() bool { return old.raft.LastIndex() >= common+50 })
+	next := g.among(others)
+	for i := range 10 {
+		if _, err := next.Propose(g.ctx(), fmt.Append(nil, "new ", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	end := g.snapshots(next, others)
+	g.hub.split([]string{old.opts.ID}, append(slices.Clone(others), late))
+	q := g.start(late)
+	g.eventually("the late one has the snapshot", func() bool { return q.Applied() >= end })
+	g.leads(q, others)
+	g.hub.split()
+	if _, err := q.Propose(g.ctx(), []byte("last")); err != nil {
+		t.Fatal(err)
+	}
+	g.agree(nil)
+	if slices.ContainsFunc(g.journals[old.opts.ID].lines(), func(l string) bool { return l == "cut off 0" }) {
+		t.Error("it has performed what was never decided")
+	}
+}
+
+// Where a log begins when its voter starts.
+func TestResume(t *testing.T) {
+	type entries struct{ from, to, term uint64 }
+	for _, tt := range []struct {
+		name     string
+		log      []entries
+		kept     boundary // what the file says
+		restored boundary
+		first    uint64 // that is in the log then
+		begun    uint64
+		damaged  bool
+	}{
+		{name: "empty"},
+		{name: "no snapshot", log: []entries{{1, 9, 1}}, first: 1},
+		{name: "own snapshot", log: []entries{{3, 9, 1}}, restored: boundary{7, 1}, first: 3},
+		{name: "crash before the cut", log: []entries{{1, 4, 1}}, restored: boundary{7, 2}, begun: 7},
+		{name: "crash before the cut, with entries of another term", log: []entries{{1, 9, 1}}, restored: boundary{7, 2}, first: 8, begun: 7},
+		{name: "crash within the cut", log: []entries{{1, 4, 1}}, kept: boundary{7, 2}, restored: boundary{7, 2}, begun: 7},
+		{name: "begun", log: []entries{{8, 9, 2}}, kept: boundary{7, 2}, restored: boundary{7, 2}, first: 8, begun: 7},
+		{name: "begun, and an own snapshot since", log: []entries{{8, 20, 2}}, kept: boundary{7, 2}, restored: boundary{15, 2}, first: 8, begun: 7},
+		{name: "begun, and again", log: []entries{{8, 12, 2}}, kept: boundary{7, 2}, restored: boundary{15, 3}, begun: 15},
+		{name: "begun with a snapshot that is gone", log: []entries{{8, 9, 2}}, kept: boundary{7, 2}, restored: boundary{5, 1}, damaged: true},
+		{name: "an older version's", log: []entries{{1, 4, 1}, {8, 20, 2}}, restored: boundary{15, 2}, first: 8},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s, err := openStore(filepath.Join(t.TempDir(), raftFile), func(err error) { t.Error(err) })
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = s.close() }()
+			if tt.kept.index > 0 {
+				if err := s.begin(s, tt.kept); err != nil {
+					t.Fatal(err)
+				}
+				s.begun.Store(nil)
+			}
+			for _, e := range tt.log {
+				for i := e.from; i <= e.to; i++ {
+					if err := s.StoreLog(&raft.Log{Index: i, Term: e.term, Type: raft.LogCommand, Data: []byte("x")}); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			err = s.resume(s, tt.restored)
+			if damaged := errors.Is(err, ErrDamaged); damaged != tt.damaged || err != nil && !damaged {
+				t.Fatalf("resume: %v; want damaged %t", err, tt.damaged)
+			}
+			if err != nil {
+				return
+			}
+			first, err := s.FirstIndex()
+			if err != nil || first != tt.first {
+				t.Errorf("the log begins at %d, %v; want %d", first, err, tt.first)
+			}
+			begun := uint64(0)
+			if b := s.begun.Load(); b != nil {
+				begun = b.index
+			}
+			if begun != tt.begun {
+				t.Errorf("begun behind %d, want %d", begun, tt.begun)
+			}
+		})
+	}
+}
+
+// The entry at the boundary has a term and no content, is not there beside the one before it, and nobody takes it.
+func TestPlaceholder(t *testing.T) {
+	s, err := openStore(filepath.Join(t.TempDir(), raftFile), func(err error) { t.Error(err) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.close() }()
+	if err := s.begin(s, boundary{150, 7}); err != nil {
+		t.Fatal(err)
+	}
+	var l raft.Log
+	if err := s.GetLog(150, &l); err != nil || l.Index != 150 || l.Term != 7 || len(l.Data) > 0 {
+		t.Fatalf("entry 150: %+v, %v", l, err)
+	}
+	w := appendToWire(&raft.AppendEntriesRequest{Term: 7, PrevLogEntry: 149, PrevLogTerm: 7, Entries: []*raft.Log{&l}})
+	if _, err := w.request(wireHeader{}); !errors.Is(err, errWire) {
+		t.Errorf("sent to another: %v, want that it is refused", err)
+	}
+	if err := s.StoreLog(&raft.Log{Index: 149, Term: 7}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.GetLog(150, &l); !errors.Is(err, raft.ErrLogNotFound) {
+		t.Errorf("entry 150 beside 149: %+v, %v", l, err)
+	}
+}
