@@ -235,6 +235,8 @@ func stateText(n subjects.NodeStatus) string {
 		state += ", disk hangs"
 	case n.Disk.Full:
 		state += ", disk full"
+	case n.Disk.NoVote:
+		state += ", no vote"
 	}
 	return state
 }

@@ -247,6 +247,8 @@ func disk(d subjects.Disk) string {
 		return "its disk is full: values are not taken, what there is can be read"
 	case d.Damaged > 0:
 		return fmt.Sprintf("%d damaged records, which are copied anew", d.Damaged)
+	case d.NoVote:
+		return "its log of the managers is damaged, so that it does not vote; drain it, and start it with an empty folder"
 	}
 	return ""
 }

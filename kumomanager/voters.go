@@ -29,7 +29,7 @@ type candidate struct {
 	id   ring.NodeID
 	zone string
 	up   bool
-	lost bool // down for long
+	lost bool // down for long, or with a damaged log, so that another should vote in its place
 }
 
 // nextVoter returns the next step towards the voters that the managers need:
@@ -119,9 +119,11 @@ func pickWitness(votes []string, servers []candidate, find func(string) (candida
 func (c *core) candidates(now time.Time) (out []candidate) {
 	for _, n := range c.table.Nodes {
 		if n.Attached {
+			m, known := c.members.Server(n.ID)
+			damaged := known && m.Disk.NoVote
 			out = append(out, candidate{
-				id: n.ID, zone: n.Zone, up: n.Up && c.members.UpFor(n.ID, c.at(now)) > 0,
-				lost: c.members.DownFor(n.ID, c.at(now)) > int64(replaceWitnessAfter),
+				id: n.ID, zone: n.Zone, up: n.Up && c.members.UpFor(n.ID, c.at(now)) > 0 && !damaged,
+				lost: c.members.DownFor(n.ID, c.at(now)) > int64(replaceWitnessAfter) || damaged,
 			})
 		}
 	}

@@ -103,6 +103,7 @@ func (s *Server) disk() (d subjects.Disk) {
 		d = *p
 	}
 	d.Stuck = s.stuck()
+	d.NoVote = s.o.Witness != nil && s.witness == nil
 	return d
 }
 

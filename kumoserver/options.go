@@ -80,7 +80,8 @@ type Options struct {
 	Version string
 	// Witness starts a vote in the managers' log on the server's own bus, with
 	// its state in the folder; nil for none. Its Close is called before the
-	// bus's.
+	// bus's. Without an error and without a Closer the server has a vote that it
+	// must not use: it works, and tells the managers so.
 	Witness func(w Witness) (Closer, error)
 	Log     *slog.Logger
 }

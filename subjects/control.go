@@ -56,6 +56,7 @@ type Disk struct {
 	Stuck   bool `json:"stuck,omitempty"`   // writes do not return; the server acknowledges nothing
 	Damaged int  `json:"damaged,omitempty"` // records that cannot be read
 	Broken  bool `json:"broken,omitempty"`  // the structure of the database is damaged
+	NoVote  bool `json:"no_vote,omitempty"` // the server's log of the managers is damaged: it must not vote among them
 	// Checked is when everything that is stored was last looked at, Unix
 	// milliseconds; 0: not yet. Found is how much of it was damaged.
 	Checked int64 `json:"checked_ms,omitempty"`

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/etolabo/kumofs/kumomanager"
 	"github.com/etolabo/kumofs/subjects"
 	"github.com/etolabo/kumofs/subjects/ring"
 	"github.com/etolabo/kumofs/testenv"
@@ -131,8 +132,23 @@ func overwriteData(dir string) error {
 func TestDamagedVotes(t *testing.T) {
 	variation(t)
 	t.Parallel()
-	c := testenv.New(t, testenv.Processes(), testenv.Managers(2))
+	c := testenv.New(t, testenv.Processes(), testenv.Managers(2), testenv.Servers(4))
 	c.Eventually("three servers vote beside the managers", func() bool { return len(c.Status().Voters) == 5 })
+	node := func(name string) subjects.NodeStatus {
+		nodes := c.Status().Nodes
+		i := slices.IndexFunc(nodes, func(n subjects.NodeStatus) bool { return n.Role == subjects.RoleServer && n.Addr == c.Addr(name) })
+		if i < 0 {
+			t.Fatalf("no %s in %+v", name, nodes)
+		}
+		return nodes[i]
+	}
+	votes := func(name string) bool {
+		return slices.Contains(c.Status().Voters, kumomanager.WitnessID(node(name).ID))
+	}
+	damaged := "server1"
+	if !votes(damaged) {
+		damaged = "server2"
+	}
 	c.Fill(filled / 60)
 	c.EventuallyWhole()
 	damage := func(path string) { // whichever of its pages are in use
@@ -147,15 +163,18 @@ func TestDamagedVotes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	c.Kill("server1")
-	c.EventuallyState("server1", "down")
-	damage(filepath.Join(c.Folder("server1"), "witness", "raft.db"))
-	c.Start("server1")
-	c.EventuallyState("server1", "up")
+	c.Kill(damaged)
+	c.EventuallyState(damaged, "down")
+	damage(filepath.Join(c.Folder(damaged), "witness", "raft.db"))
+	c.Start(damaged)
+	c.EventuallyState(damaged, "up")
 	c.EventuallyWhole()
-	if !strings.Contains(c.LogOf("server1"), "this server does not vote among the managers") {
+	if !strings.Contains(c.LogOf(damaged), "this server does not vote among the managers") {
 		t.Error("it does not say that it has no vote")
 	}
+	c.Eventually("the managers know, and have another vote", func() bool {
+		return node(damaged).Disk.NoVote && !votes(damaged) && len(c.Status().Voters) == 5
+	})
 	load := c.Load()
 	load.GoesOn()
 	c.Kill("manager1")

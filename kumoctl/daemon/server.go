@@ -319,18 +319,13 @@ func openWitness(w kumoserver.Witness) (kumoserver.Closer, error) {
 	if errors.Is(err, kumomanager.ErrDamaged) {
 		w.Log.Error("this server does not vote among the managers: its log of them is damaged; drain it, and start it with an empty folder",
 			"folder", w.Dir, "err", err)
-		return noVote{}, nil
+		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
 	return o, nil
 }
-
-// noVote is the vote of a server that must not use it.
-type noVote struct{}
-
-func (noVote) Close() error { return nil }
 
 // choice reads an option of two words.
 func choice[T any](option, word, one, other string, first, second T) (T, error) {

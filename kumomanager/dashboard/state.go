@@ -103,7 +103,7 @@ func (d *Dashboard) stateOf(st *subjects.ClusterStatus, now time.Time) State {
 }
 
 func unwell(n subjects.NodeStatus) int {
-	if n.State != "up" || n.Disk.Full || n.Disk.Stuck || n.Disk.Broken || n.Disk.Damaged > 0 {
+	if n.State != "up" || n.Disk.Full || n.Disk.Stuck || n.Disk.Broken || n.Disk.Damaged > 0 || n.Disk.NoVote {
 		return 1
 	}
 	return 0

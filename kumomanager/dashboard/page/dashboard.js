@@ -260,7 +260,7 @@
     start: (td) => { const s = make("span", "state"), i = make("i"); i.setAttribute("aria-hidden", "true"); s.append(i, make("span")); td.append(s); },
     show: (td, n) => {
       const d = n.disk || {};
-      const disk = d.stuck ? ", disk hangs" : d.broken ? ", data file damaged" : d.full ? ", disk full" : d.damaged ? ", damaged records" : "";
+      const disk = d.stuck ? ", disk hangs" : d.broken ? ", data file damaged" : d.full ? ", disk full" : d.damaged ? ", damaged records" : d.no_vote ? ", no vote" : "";
       td.firstChild.dataset.state = disk && n.state === "up" ? "joining" : n.state;
       put(td.firstChild.lastChild, n.state + disk);
     },
