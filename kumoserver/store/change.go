@@ -140,6 +140,7 @@ func (s *Store) Drop(id ring.Partition) error {
 	p.fresh()
 	p.mem.wipe()
 	s.must = true
+	s.applier.arm() // what it had in the data file is of no use; perhaps nothing commits any more
 	return nil
 }
 

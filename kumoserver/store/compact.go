@@ -16,6 +16,7 @@ type compactor struct {
 	stop chan struct{}
 	done sync.WaitGroup
 	keep atomic.Bool // what is half done stays where it is, as after a crash
+	full bool        // the disk was, when the one that runs began
 
 	free  atomic.Int64 // bytes of the file, when last looked at
 	runs  atomic.Int64 // that reached their end
@@ -47,6 +48,8 @@ const (
 	// compactSync is how many bytes are copied before they are brought to disk, so
 	// that the end has not much to wait for and the log's syncs have not either.
 	compactSync = 8 << 20
+	// compactSlack is what a copy may take beyond what is in use, and an eighth.
+	compactSlack = 1 << 20
 	// compactRest is for how many times as long as a step took nothing is done: a
 	// quarter of a core.
 	compactRest = 3
@@ -111,6 +114,7 @@ func (c *compactor) round(again bool) error {
 	if err != nil || size < o.floor || float64(free) <= o.share*float64(size) {
 		return err
 	}
+	c.full = c.s.Full()
 	if err := c.room(size - free); err != nil {
 		return err
 	}
@@ -141,11 +145,15 @@ func (c *compactor) measure() (size, free int64, err error) {
 }
 
 // room reports that a file of so many bytes would leave less than what the log
-// may need.
+// may need. Where the disk is full, or was a while ago, the copy itself must fit and
+// no more: it is what makes room.
 func (c *compactor) room(size int64) error {
 	o := &c.s.opts
-	need := size + size/8 + o.RetainBytes + spareSegments*o.SegmentBytes
-	if has := o.disk.freeIn(o.Dir); has < need || c.s.Full() {
+	need := size + size/8 + compactSlack
+	if !c.s.Full() && !c.s.lean.Load() {
+		need += o.RetainBytes + spareSegments*o.SegmentBytes
+	}
+	if has := o.disk.freeIn(o.Dir); has < need {
 		return fmt.Errorf("%w: %d bytes are free on the disk, %d are wanted", ErrNoSpace, has, need)
 	}
 	return nil
@@ -213,7 +221,7 @@ func (c *compactor) mayGoOn() error {
 			return c.s.Broken()
 		case c.s.failedWith() != nil:
 			return c.s.failedWith()
-		case c.s.Full():
+		case c.s.Full() && !c.full: // the log needs what the copy has taken
 			return ErrNoSpace
 		case waits >= bound:
 			return errBusy

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,11 +20,16 @@ import (
 // copyStore copies a store's folder, as a crash would leave it.
 func copyStore(t testing.TB, from string) string {
 	t.Helper()
-	to := t.TempDir()
-	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
-		t.Fatal(err)
+	for {
+		to := t.TempDir()
+		err := os.CopyFS(to, os.DirFS(from))
+		if err == nil {
+			return to
+		}
+		if !errors.Is(err, fs.ErrNotExist) || t.Context().Err() != nil { // a segment of the log was removed meanwhile
+			t.Fatal(err)
+		}
 	}
-	return to
 }
 
 // Every byte of the last records damaged, and the file cut there: what is

@@ -10,6 +10,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"go.etcd.io/bbolt"
+
 	"github.com/etolabo/kumofs/subjects"
 	"github.com/etolabo/kumofs/subjects/ring"
 )
@@ -283,6 +285,33 @@ func TestStream(t *testing.T) {
 		eventually(t, "applied", func() bool { return s.Items(2) == 0 })
 		reopen()
 	}
+}
+
+// What a copy had leaves the data file although nothing commits any more, as on a server that was detached.
+func TestDroppedLeavesTheFile(t *testing.T) {
+	s := open(t, small(t.TempDir()))
+	m := &maker{p: 2, e: 1}
+	for i := range 700 {
+		m.put(t, s, keyOf(i), "v")
+	}
+	flush(t, s)
+	s.Commit(2, 700)
+	stored := func() (keys int) {
+		err := s.db.Load().View(func(tx *bbolt.Tx) error {
+			keys = tx.Bucket(bucketData).Stats().KeyN
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return keys
+	}
+	eventually(t, "applied", func() bool { return applied(s)() && stored() >= 700 })
+	if err := s.Drop(2); err != nil {
+		t.Fatal(err)
+	}
+	flush(t, s)
+	eventually(t, "gone", func() bool { return stored() <= 1 }) // a mark of the file itself
 }
 
 func TestFlushEntry(t *testing.T) {
