@@ -54,7 +54,7 @@ func newBackup(g *global) *cobra.Command {
 	var verify bool
 	var rate cli.Bytes
 	cmd := &cobra.Command{
-		Use: "backup [SUFFIX | DIR]", Args: cobra.MaximumNArgs(1),
+		Use: "backup [SUFFIX | DIR]", Args: cobra.MatchAll(cobra.MaximumNArgs(1), named),
 		Short: "Take a backup while the cluster runs",
 		Long: `Take a backup while the cluster runs, into a folder that is made.
 
@@ -83,6 +83,16 @@ Interrupted, it leaves FOLDER.partial, which the next attempt replaces.`,
 	cmd.Flags().BoolVar(&verify, "verify", false, "take none, check one")
 	cmd.Flags().Var(&rate, "rate", "bytes a second that are read, such as 10M; by default as many as the servers give (64M each)")
 	return cmd
+}
+
+// named refuses an argument that is empty, such as a variable that is not set.
+func named(_ *cobra.Command, args []string) error {
+	for _, a := range args {
+		if a == "" {
+			return cli.Usagef("an argument is empty: name a folder, or the end of its name")
+		}
+	}
+	return nil
 }
 
 // backupDir is the folder that a backup's argument means.

@@ -18,6 +18,7 @@ import (
 	"github.com/etolabo/kumofs/kumoctl/cli"
 	"github.com/etolabo/kumofs/kumoctl/load"
 	"github.com/etolabo/kumofs/subjects"
+	"github.com/etolabo/kumofs/subjects/ring"
 )
 
 // loadPatience is for how long one record is tried.
@@ -117,27 +118,22 @@ func (g *global) load(cmd *cobra.Command, what string, total, rate int64, each f
 	})
 }
 
+var errNotEmpty = errors.New("there are keys")
+
 // mayFill asks whether to restore into a cluster that has keys.
 func (g *global) mayFill(cmd *cobra.Command, c *admin.Client, yes bool) error {
 	if yes {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(cmd.Context(), g.timeout)
-	defer cancel()
-	st, err := c.Status(ctx)
-	if err != nil {
+	// What status counts trails by seconds.
+	o := scanOptions{keysOnly: true}
+	err := eachPartition(cmd.Context(), c, func(ctx context.Context, t *ring.Table, p ring.Partition) error {
+		return scan(ctx, c, t, p, o, func(*subjects.Record) error { return errNotEmpty })
+	})
+	if !errors.Is(err, errNotEmpty) {
 		return err
 	}
-	has := uint64(0)
-	for _, n := range st.Nodes {
-		if n.Role == subjects.RoleServer {
-			has += n.Load.Items + n.Load.Unapplied
-		}
-	}
-	if has == 0 {
-		return nil
-	}
-	text := fmt.Sprintf("cluster %s is not empty, and keys of the same name are replaced", st.Cluster)
+	text := fmt.Sprintf("cluster %s is not empty, and keys of the same name are replaced", g.cluster)
 	in, ok := cmd.InOrStdin().(*os.File)
 	if !ok || !term.IsTerminal(int(in.Fd())) {
 		return fmt.Errorf("%s: if that is meant, add --yes", text)

@@ -103,7 +103,9 @@ func (r *Rate) Set(text string) error {
 	if err != nil || !(f >= 0 && f <= 1e6) {
 		return fmt.Errorf("%q is no rate in MB/s", text)
 	}
-	*r = Rate(f * 1e6)
+	if *r = Rate(f * 1e6); *r == 0 && f > 0 {
+		return fmt.Errorf("%q MB/s is less than a byte a second", text)
+	}
 	return nil
 }
 

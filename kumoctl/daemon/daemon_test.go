@@ -31,7 +31,9 @@ func TestWrongUsage(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for _, line := range []string{
 		"manager --credentials nowhere", "manager -p mgr2", "manager --nonsense", "manager -Z", "manager word",
-		"manager -l a:b", "manager -l localhost:0", "server -l localhost:0 -m localhost -s d", "manager -l localhost --partitions 100", "manager -l localhost --replicas 0",
+		"manager -l a:b", "manager -l localhost:0", "server -l localhost:0 -m localhost -s d",
+		"manager -l 0.0.0.0", "server -l 0.0.0.0:19801 -m localhost -s d", "server -l [::] -m localhost -s d",
+		"server -l localhost -m localhost -s d --lease 0", "server -l localhost -m localhost -s d --sync-every 0", "server -l localhost -m localhost -s d --scrub-every 0", "manager -l localhost --partitions 100", "manager -l localhost --replicas 0",
 		"manager -l localhost --cluster a.b", "manager -l localhost -p a,b,c,d,e,f,g", "manager -l localhost --fail-after 0.1",
 		"server --nonsense", "server -Z", "server word", "server -m localhost -s d --credentials nowhere", "server", "server -m mgr1 -s d", "server -l localhost -s d",
 		"server -l localhost -m localhost", "server -l localhost -m localhost -s d -L 70000",

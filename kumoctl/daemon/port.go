@@ -75,8 +75,12 @@ func (d *ported) Close() error { return errors.Join(d.running.Close(), d.port.Cl
 
 // ownPort refuses an address that others could not connect to.
 func ownPort(listen string) error {
-	if _, port, _ := net.SplitHostPort(listen); port == "0" {
+	host, port, _ := net.SplitHostPort(listen)
+	if port == "0" {
 		return cli.Usagef("-l %s: other nodes connect to this port, so that it cannot be any: name one", listen)
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		return cli.Usagef("-l %s: other nodes connect to this address, so that it cannot be any: name the one that they see, and --bind %s to listen on all", listen, host)
 	}
 	return nil
 }

@@ -118,6 +118,14 @@ func (o *serverOptions) complete(m cli.Memory) error {
 	if o.Read, err = choice("read", o.read, "lease", "confirm", kumoserver.ReadLease, kumoserver.ReadConfirm); err != nil {
 		return err
 	}
+	for _, d := range []struct {
+		option string
+		is     time.Duration
+	}{{"lease", o.Lease}, {"sync-every", o.SyncEvery}, {"scrub-every", o.ScrubEvery}} {
+		if d.is <= 0 {
+			return cli.Usagef("--%s %v: want more than 0 seconds", d.option, d.is.Seconds())
+		}
+	}
 	if o.scrub < 0 {
 		return cli.Usagef("--scrub-rate %d: want 0 or more", o.scrub)
 	}

@@ -115,8 +115,9 @@ func parse(text []byte) (rec subjects.Record, err error) {
 	}
 	var l line
 	dec := json.NewDecoder(bytes.NewReader(text))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&l); err != nil {
+	if err := l.read(dec); err == io.EOF { // which would be the end of all lines
+		return rec, io.ErrUnexpectedEOF
+	} else if err != nil {
 		return rec, err
 	}
 	if _, err := dec.Token(); err != io.EOF {
@@ -138,6 +139,40 @@ func parse(text []byte) (rec subjects.Record, err error) {
 		return rec, fmt.Errorf("expiry %d: want Unix seconds, or 0 for never", rec.Expiry)
 	}
 	return rec, nil
+}
+
+// read takes each field once, by the name that it has: package json would take it in capitals too, and the last of several.
+func (l *line) read(dec *json.Decoder) error {
+	if t, err := dec.Token(); err != nil {
+		return err
+	} else if t != json.Delim('{') {
+		return errors.New("it is no object")
+	}
+	fields := map[string]any{
+		"key": &l.Key, "key_base64": &l.KeyBase64, "value": &l.Value, "value_base64": &l.ValueBase64,
+		"flags": &l.Flags, "expiry": &l.Expiry,
+	}
+	seen := make(map[string]bool, len(fields))
+	for dec.More() {
+		t, err := dec.Token()
+		if err != nil {
+			return err
+		}
+		name, _ := t.(string)
+		switch field, ok := fields[name]; {
+		case !ok:
+			return fmt.Errorf("unknown field %q", name)
+		case seen[name]:
+			return fmt.Errorf("field %q is there twice", name)
+		default:
+			seen[name] = true
+			if err := dec.Decode(field); err != nil {
+				return fmt.Errorf("field %q: %w", name, err)
+			}
+		}
+	}
+	_, err := dec.Token()
+	return err
 }
 
 // loneSurrogate reports whether a \u escape is half of a pair without the other half.
