@@ -69,3 +69,5 @@ jq -rs '
 	| $all | map(select(.work == $work)) | . as $rows | group_by(.servers)[]
 	| map(.cpu / (. as $r | $rows | map(select(.round == $r.round)) | min_by(.servers).cpu)) as $ratio
 	| "| \($work) | \(.[0].servers) | \(map(.cpu) | median | hundredths) | \($ratio | median | hundredths) (\($ratio | min | hundredths) to \($ratio | max | hundredths)) | \(map(.rate) | median | round) |"' "$results"
+trap - EXIT # no cluster is left
+rm -f "$results"
