@@ -145,12 +145,16 @@ func (c *compactor) measure() (size, free int64, err error) {
 }
 
 // room reports that a file of so many bytes would leave less than what the log
-// may need. Where the disk is full, or was a while ago, the copy itself must fit and
-// no more: it is what makes room.
+// may need. Where the disk was full a while ago that is a segment, and where it is
+// full the copy itself must fit and no more: it is what makes room.
 func (c *compactor) room(size int64) error {
 	o := &c.s.opts
 	need := size + size/8 + compactSlack
-	if !c.s.Full() && !c.s.lean.Load() {
+	switch {
+	case c.s.Full():
+	case c.s.lean.Load():
+		need += o.SegmentBytes
+	default:
 		need += o.RetainBytes + spareSegments*o.SegmentBytes
 	}
 	if has := o.disk.freeIn(o.Dir); has < need {

@@ -321,3 +321,22 @@ func TestCompleteFileCannotFollow(t *testing.T) {
 		t.Errorf("damage was told of %d times, %d records are taken for bad", n, s.Bad(0))
 	}
 }
+
+// On a full disk what just fits is copied: it makes room. With room to spare the log's comes first.
+func TestCompactionMakesRoom(t *testing.T) {
+	l := &told{}
+	o := small(t.TempDir())
+	o.RetainBytes = 1 << 30
+	o.disk = &disk{lax: true, free: func(string) int64 { return 64 << 20 }}
+	o.compact, o.Log = always, slog.New(slog.NewTextHandler(l, nil))
+	s := open(t, o)
+	sparse(t, s)
+	eventually(t, "there is no room for the log beside a copy", func() bool { return l.count(cannot) > 0 })
+	if n := s.Stats().Compactions; n > 0 {
+		t.Fatalf("%d compactions", n)
+	}
+	s.logFull.Store(true)
+	eventually(t, "room is made", func() bool { return s.Stats().Compactions > 0 })
+	s.logFull.Store(false)
+	checkSparse(t, s, 0)
+}
