@@ -69,10 +69,7 @@ func (s *store) resume(logs raft.LogStore, restored boundary) error {
 		// What was cut since, this voter may have promised to keep.
 		return s.damage("begin with an older snapshot", fmt.Sprintf("that up to entry %d cannot be read", b.index))
 	}
-	low, err := s.unbroken(restored, b)
-	if err != nil {
-		return err
-	}
+	low := s.unbroken(restored, b)
 	if low > restored.index && b != restored {
 		return s.begin(logs, restored)
 	}
@@ -86,17 +83,13 @@ func (s *store) resume(logs raft.LogStore, restored boundary) error {
 }
 
 // unbroken returns the first of the entries that follow each other up to the last one of a snapshot, of which the log has
-// the same; if it has not, the index behind it.
-func (s *store) unbroken(restored, b boundary) (low uint64, err error) {
+// the same; if it has not, the index behind it. One that is damaged is as good as none: the snapshot has what it did.
+func (s *store) unbroken(restored, b boundary) (low uint64) {
 	var l raft.Log
 	for low = restored.index + 1; low-1 > b.index; low-- {
-		err := s.GetLog(low-1, &l)
-		if errors.Is(err, raft.ErrLogNotFound) || err == nil && low > restored.index && l.Term != restored.term {
+		if err := s.GetLog(low-1, &l); err != nil || low > restored.index && l.Term != restored.term {
 			break
 		}
-		if err != nil {
-			return 0, err
-		}
 	}
-	return low, nil
+	return low
 }

@@ -211,6 +211,7 @@ func TestResume(t *testing.T) {
 		name     string
 		log      []entries
 		kept     boundary // what the file says
+		bad      uint64   // whose checksum is wrong
 		restored boundary
 		first    uint64 // that is in the log then
 		begun    uint64
@@ -226,6 +227,8 @@ func TestResume(t *testing.T) {
 		{name: "begun, and an own snapshot since", log: []entries{{8, 20, 2}}, kept: boundary{7, 2}, restored: boundary{15, 2}, first: 8, begun: 7},
 		{name: "begun, and again", log: []entries{{8, 12, 2}}, kept: boundary{7, 2}, restored: boundary{15, 3}, begun: 15},
 		{name: "begun with a snapshot that is gone", log: []entries{{8, 9, 2}}, kept: boundary{7, 2}, restored: boundary{5, 1}, damaged: true},
+		{name: "damage that the snapshot makes good", log: []entries{{1, 20, 2}}, bad: 6, restored: boundary{15, 2}, first: 7},
+		{name: "damage of the snapshot's last entry", log: []entries{{1, 20, 2}}, bad: 15, restored: boundary{15, 2}, first: 16, begun: 15},
 		{name: "an older version's", log: []entries{{1, 4, 1}, {8, 20, 2}}, restored: boundary{15, 2}, first: 8},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -245,6 +248,11 @@ func TestResume(t *testing.T) {
 					if err := s.StoreLog(&raft.Log{Index: i, Term: e.term, Type: raft.LogCommand, Data: []byte("x")}); err != nil {
 						t.Fatal(err)
 					}
+				}
+			}
+			if tt.bad > 0 {
+				if err := s.bolt.StoreLog(&raft.Log{Index: tt.bad, Term: 2, Type: raft.LogCommand, Data: []byte("x"), Extensions: []byte("none")}); err != nil {
+					t.Fatal(err)
 				}
 			}
 			err = s.resume(s, tt.restored)
