@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math"
 
 	"github.com/hashicorp/raft"
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
@@ -21,9 +20,6 @@ type boundary struct{ index, term uint64 }
 // boundaryKey is where the boundary stands among the durable values.
 var boundaryKey = []byte("Boundary")
 
-// placeholder is the type of what stands for the entry at the boundary. No voter takes such an entry from another.
-const placeholder = raft.LogType(math.MaxUint8)
-
 // begin cuts all from the log that a snapshot holds, which is in the machine and on disk. logs are how raft sees the store.
 func (s *store) begin(logs raft.LogStore, b boundary) error {
 	val := binary.BigEndian.AppendUint64(nil, b.index)
@@ -34,19 +30,12 @@ func (s *store) begin(logs raft.LogStore, b boundary) error {
 	return logs.DeleteRange(0, b.index)
 }
 
-// stands says whether the boundary's entry can be told, although it is not in the log: its term is known, which is all that
-// raft wants of it. Who sends entries wants the one before it first, and finds that it needs a snapshot.
-func (s *store) stands(index uint64, l *raft.Log) bool {
-	b := s.begun.Load()
-	if b == nil || index != b.index {
-		return false
+// known takes the entry before those of a request as checked, where it is the one at the boundary: it was committed, and
+// the machine has it. Raft has nothing of it, or at worst another one in its memory, and would refuse what follows for ever.
+func (s *store) known(req *raft.AppendEntriesRequest) {
+	if b := s.begun.Load(); b != nil && *b == (boundary{req.PrevLogEntry, req.PrevLogTerm}) {
+		req.PrevLogEntry, req.PrevLogTerm = 0, 0 // as for the first entry
 	}
-	var before raft.Log
-	if err := s.bolt.GetLog(index-1, &before); !errors.Is(err, raft.ErrLogNotFound) {
-		return false
-	}
-	*l = raft.Log{Index: index, Term: b.term, Type: placeholder}
-	return true
 }
 
 // resume finds where the log begins when a voter starts. restored is the last entry of the snapshot in the machine, zero

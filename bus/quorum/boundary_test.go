@@ -160,9 +160,15 @@ func TestStaleTailBelowSnapshot(t *testing.T) {
 	}
 }
 
-// What a leader that was cut off had too much, and goes beyond the snapshot that it gets from one who has nothing before
-// that either, gives way to what follows the snapshot.
+// What a leader that was cut off had too much, and reaches to the end of the snapshot that it gets or beyond, gives way to
+// what follows that, though who leads has nothing before it either.
 func TestStaleTailOverSnapshot(t *testing.T) {
+	for _, beyond := range []uint64{0, 40} {
+		t.Run(fmt.Sprint(beyond, " beyond"), func(t *testing.T) { staleTail(t, beyond) })
+	}
+}
+
+func staleTail(t *testing.T, beyond uint64) {
 	if testing.Short() {
 		t.Skip("takes seconds")
 	}
@@ -184,12 +190,15 @@ func TestStaleTailOverSnapshot(t *testing.T) {
 	}
 	g.eventually("they are in its log", func() bool { return old.raft.LastIndex() >= common+50 })
 	next := g.among(others)
-	for i := range 10 {
+	for i := 0; next.Applied() < old.raft.LastIndex()-beyond; i++ {
 		if _, err := next.Propose(g.ctx(), fmt.Append(nil, "new ", i)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	end := g.snapshots(next, others)
+	if tail := old.raft.LastIndex(); tail != end+beyond {
+		t.Fatalf("its log ends at %d, and the snapshot at %d", tail, end)
+	}
 	g.hub.split([]string{old.opts.ID}, append(slices.Clone(others), late))
 	q := g.start(late)
 	g.eventually("the late one has the snapshot", func() bool { return q.Applied() >= end })
@@ -277,28 +286,20 @@ func TestResume(t *testing.T) {
 	}
 }
 
-// The entry at the boundary has a term and no content, is not there beside the one before it, and nobody takes it.
-func TestPlaceholder(t *testing.T) {
-	s, err := openStore(filepath.Join(t.TempDir(), raftFile), func(err error) { t.Error(err) })
+// A voter that has forgotten what it cut from its log, since the snapshot with it is gone, does not start.
+func TestBoundaryWithoutSnapshot(t *testing.T) {
+	g := started(t, 1)
+	g.propose("first")
+	g.stop("v1")
+	s, err := openStore(filepath.Join(g.dir, "v1", raftFile), func(err error) { t.Error(err) })
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = s.close() }()
-	if err := s.begin(s, boundary{150, 7}); err != nil {
+	if err := errors.Join(s.begin(s, boundary{1 << 40, 1}), s.close()); err != nil {
 		t.Fatal(err)
 	}
-	var l raft.Log
-	if err := s.GetLog(150, &l); err != nil || l.Index != 150 || l.Term != 7 || len(l.Data) > 0 {
-		t.Fatalf("entry 150: %+v, %v", l, err)
-	}
-	w := appendToWire(&raft.AppendEntriesRequest{Term: 7, PrevLogEntry: 149, PrevLogTerm: 7, Entries: []*raft.Log{&l}})
-	if _, err := w.request(wireHeader{}); !errors.Is(err, errWire) {
-		t.Errorf("sent to another: %v, want that it is refused", err)
-	}
-	if err := s.StoreLog(&raft.Log{Index: 149, Term: 7}); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.GetLog(150, &l); !errors.Is(err, raft.ErrLogNotFound) {
-		t.Errorf("entry 150 beside 149: %+v, %v", l, err)
+	g.journals["v1"] = &journal{}
+	if q, err := Open(g.options("v1", "v1")); !errors.Is(err, ErrDamaged) {
+		t.Errorf("it starts: %v, %v", q, err)
 	}
 }

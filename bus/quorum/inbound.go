@@ -30,6 +30,7 @@ type inbound struct {
 
 	node  atomic.Pointer[view]
 	beat  atomic.Pointer[func(raft.RPC)]
+	known atomic.Pointer[func(*raft.AppendEntriesRequest)]
 	mu    sync.Mutex // guards ended against answering.Add
 	ended bool
 	asked wireHeader // the wish to stand for election that was taken last; its subject's goroutine alone uses it
@@ -97,6 +98,9 @@ func (in *inbound) dispatch(k kind, h wireHeader, body *bytes.Reader) error {
 		}
 		if isHeartbeat(req) && in.heartbeat(h, req) {
 			return nil
+		}
+		if known := in.known.Load(); known != nil {
+			(*known)(req)
 		}
 		in.ask(h, req, nil)
 	case kindVote, kindPreVote:

@@ -236,6 +236,10 @@ func (s *installs) install(h wireHeader) {
 func (s *installs) installed(h wireHeader, r raft.RPCResponse) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if errors.Is(r.Error, raft.ErrRaftShutdown) {
+		s.in.reply(h, nil, r.Error) // it may still be at work on this one
+		return
+	}
 	s.busy = false
 	s.installing.Store(nil)
 	a, ok := r.Response.(*raft.InstallSnapshotResponse)

@@ -127,13 +127,14 @@ type Quorum struct {
 	trans *transport
 	raft  *raft.Raft
 
-	events  chan raft.Observation
-	changes chan struct{}
-	slots   chan struct{}  // one per command that is not decided
-	moving  atomic.Int32   // leadership transfers under way
-	stop    chan struct{}  // closed when watch is to end
-	watched chan struct{}  // closed when watch has ended
-	calls   sync.WaitGroup // goroutines that wait for raft
+	events   chan raft.Observation
+	changes  chan struct{}
+	slots    chan struct{}  // one per command that is not decided
+	moving   atomic.Int32   // leadership transfers under way
+	stop     chan struct{}  // closed when watch is to end
+	watched  chan struct{}  // closed when watch has ended
+	watching bool           // it was begun
+	calls    sync.WaitGroup // goroutines that wait for raft
 
 	running atomic.Bool // raft has been started
 	downMu  sync.Mutex  // guards raft while it is started, and
@@ -176,6 +177,7 @@ func Open(o Options) (_ *Quorum, err error) {
 	if err := q.startRaft(); err != nil {
 		return nil, err
 	}
+	q.watching = true
 	go q.watch()
 	if err := q.trans.start(); err != nil {
 		return nil, err
@@ -268,7 +270,9 @@ func (q *Quorum) Close() error {
 			q.log.Warn("raft left calls unanswered")
 		}
 		close(q.stop)
-		<-q.watched
+		if q.watching {
+			<-q.watched
+		}
 	} else if q.trans != nil {
 		_ = q.trans.Close()
 	}

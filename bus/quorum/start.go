@@ -90,6 +90,8 @@ func (q *Quorum) startRaft() (err error) {
 	}
 	q.fsm.reached(r.AppliedIndex())
 	q.trans.in.snaps.setApplied(r.AppliedIndex, q.fsm.reached)
+	known := q.store.known
+	q.trans.in.known.Store(&known)
 	q.trans.in.setView(r)
 	return nil
 }

@@ -207,9 +207,6 @@ func (s *store) GetLog(index uint64, l *raft.Log) error {
 	return s.guard(what, func() error {
 		switch err := s.bolt.GetLog(index, l); {
 		case errors.Is(err, raft.ErrLogNotFound):
-			if s.stands(index, l) {
-				return nil
-			}
 			return err // raft compares with it
 		case err != nil:
 			return s.damage(what, err)

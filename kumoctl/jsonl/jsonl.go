@@ -148,31 +148,46 @@ func (l *line) read(dec *json.Decoder) error {
 	} else if t != json.Delim('{') {
 		return errors.New("it is no object")
 	}
-	fields := map[string]any{
-		"key": &l.Key, "key_base64": &l.KeyBase64, "value": &l.Value, "value_base64": &l.ValueBase64,
-		"flags": &l.Flags, "expiry": &l.Expiry,
-	}
-	seen := make(map[string]bool, len(fields))
+	seen := 0 // a bit for each field
 	for dec.More() {
 		t, err := dec.Token()
 		if err != nil {
 			return err
 		}
 		name, _ := t.(string)
-		switch field, ok := fields[name]; {
-		case !ok:
+		field, bit := l.field(name)
+		switch {
+		case field == nil:
 			return fmt.Errorf("unknown field %q", name)
-		case seen[name]:
+		case seen&bit != 0:
 			return fmt.Errorf("field %q is there twice", name)
-		default:
-			seen[name] = true
-			if err := dec.Decode(field); err != nil {
-				return fmt.Errorf("field %q: %w", name, err)
-			}
+		}
+		seen |= bit
+		if err := dec.Decode(field); err != nil {
+			return fmt.Errorf("field %q: %w", name, err)
 		}
 	}
 	_, err := dec.Token()
 	return err
+}
+
+// field returns where a field goes, nil if there is none of that name.
+func (l *line) field(name string) (to any, bit int) {
+	switch name {
+	case "key":
+		return &l.Key, 1
+	case "key_base64":
+		return &l.KeyBase64, 2
+	case "value":
+		return &l.Value, 4
+	case "value_base64":
+		return &l.ValueBase64, 8
+	case "flags":
+		return &l.Flags, 16
+	case "expiry":
+		return &l.Expiry, 32
+	}
+	return nil, 0
 }
 
 // loneSurrogate reports whether a \u escape is half of a pair without the other half.
