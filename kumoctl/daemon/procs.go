@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"syscall"
 	"time"
 )
@@ -94,6 +95,7 @@ func (a *adaptive) Run(ctx context.Context) error {
 func follow(stop <-chan struct{}, tick <-chan time.Time, since func() use) {
 	// All that the machine has, or what its cgroup may use.
 	p := &procs{most: runtime.GOMAXPROCS(0), now: 1}
+	var r rest
 	runtime.GOMAXPROCS(p.now)
 	for {
 		select {
@@ -101,9 +103,12 @@ func follow(stop <-chan struct{}, tick <-chan time.Time, since func() use) {
 			return
 		case <-tick:
 		}
-		was := p.now
-		if n := p.next(since()); n != was {
+		was, u := p.now, since()
+		if n := p.next(u); n != was {
 			runtime.GOMAXPROCS(n)
+		}
+		if r.begins(u.busy) {
+			debug.FreeOSMemory()
 		}
 	}
 }
