@@ -55,33 +55,28 @@ func absent(s *store, index uint64) bool {
 	return errors.Is(s.bolt.GetLog(index, &l), raft.ErrLogNotFound)
 }
 
-// cutOff has a leader of five, of which one is stopped, write entries that nobody else gets. It returns the leader, the
-// one that is stopped, the others, and how long the log was that all had.
-func cutOff(t *testing.T, entries int) (g *group, old *Quorum, short string, others []string, common uint64) {
-	if testing.Short() {
-		t.Skip("takes seconds")
-	}
-	g = newGroup(t, 5).steady().run()
-	old = g.leader()
-	for _, n := range g.names {
-		switch {
-		case n == old.opts.ID:
-		case short == "":
-			short = n
-		default:
-			others = append(others, n)
-		}
-	}
-	g.propose("first")
-	g.eventually("all have it", func() bool { return g.nodes[short].raft.LastIndex() == old.raft.LastIndex() })
-	g.stop(short)
-	g.hub.split([]string{old.opts.ID}, append(slices.Clone(others), short))
+// cutOff has a leader write entries that nobody else gets. It returns how long the log was before.
+func (g *group) cutOff(old *Quorum, others []string, entries uint64) (common uint64) {
+	g.t.Helper()
+	g.hub.split([]string{old.opts.ID}, others)
 	common = old.raft.LastIndex()
 	for i := range entries {
 		go func() { _, _ = old.Propose(g.ctx(), fmt.Append(nil, "cut off ", i)) }()
 	}
-	g.eventually("they are in its log", func() bool { return old.raft.LastIndex() >= common+uint64(entries) })
-	return g, old, short, others, common
+	g.eventually("they are in its log", func() bool { return old.raft.LastIndex() >= common+entries })
+	return common
+}
+
+// five is a group of as many, its leader, one of the others, and the rest.
+func five(t *testing.T) (g *group, leader *Quorum, one string, rest []string) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
+	g = newGroup(t, 5).steady().run()
+	leader = g.leader()
+	rest = slices.DeleteFunc(slices.Clone(g.names), func(n string) bool { return n == leader.opts.ID })
+	g.propose("first")
+	return g, leader, rest[0], rest[1:]
 }
 
 // among waits for a leader among some voters.
@@ -128,7 +123,10 @@ func (g *group) leads(q *Quorum, names []string) {
 // What a leader that was cut off had too much goes from its log with a snapshot that ends behind it: it must not reach
 // anybody when it leads again.
 func TestStaleTailBelowSnapshot(t *testing.T) {
-	g, old, short, others, common := cutOff(t, 200)
+	g, old, short, others := five(t)
+	g.eventually("all have the first", func() bool { return g.nodes[short].raft.LastIndex() == old.raft.LastIndex() })
+	g.stop(short)
+	common := g.cutOff(old, others, 200)
 	next := g.among(others)
 	stop := make(chan struct{})
 	acknowledged := g.proposers(200, []*Quorum{next}, stop)
@@ -138,14 +136,14 @@ func TestStaleTailBelowSnapshot(t *testing.T) {
 	end := g.snapshots(next, others)
 	g.hub.split()
 	g.eventually("the old leader has the snapshot", func() bool { return old.Applied() >= end })
-	if b := old.store.begun.Load(); b != nil {
-		for i := uint64(1); i <= b.index; i++ {
-			if !absent(old.store, i) {
-				t.Fatalf("entry %d is in the log, which all had up to %d, with a snapshot up to %d", i, common, b.index)
-			}
+	b := old.store.begun.Load()
+	if b == nil {
+		t.Fatal("it got entries, and no snapshot, so this shows nothing")
+	}
+	for i := uint64(1); i <= b.index; i++ {
+		if !absent(old.store, i) {
+			t.Fatalf("entry %d is in the log, which all had up to %d, with a snapshot up to %d", i, common, b.index)
 		}
-	} else {
-		t.Log("it got entries, and no snapshot")
 	}
 	g.leads(old, others)
 	g.start(short)
@@ -169,26 +167,14 @@ func TestStaleTailOverSnapshot(t *testing.T) {
 }
 
 func staleTail(t *testing.T, beyond uint64) {
-	if testing.Short() {
-		t.Skip("takes seconds")
-	}
-	g := newGroup(t, 5).steady().run()
-	old := g.leader()
-	rest := slices.DeleteFunc(slices.Clone(g.names), func(n string) bool { return n == old.opts.ID })
-	late, others := rest[0], rest[1:]
-	g.propose("first")
+	g, old, late, others := five(t)
 	g.stop(late)
 	stop := make(chan struct{})
 	acknowledged := g.proposers(200, []*Quorum{old}, stop)
 	g.eventually("the log is long", func() bool { return old.Applied() > trailingLogs+500 })
 	close(stop)
 	acknowledged()
-	g.hub.split([]string{old.opts.ID}, others)
-	common := old.raft.LastIndex()
-	for i := range 50 {
-		go func() { _, _ = old.Propose(g.ctx(), fmt.Append(nil, "cut off ", i)) }()
-	}
-	g.eventually("they are in its log", func() bool { return old.raft.LastIndex() >= common+50 })
+	g.cutOff(old, others, 50)
 	next := g.among(others)
 	for i := 0; next.Applied() < old.raft.LastIndex()-beyond; i++ {
 		if _, err := next.Propose(g.ctx(), fmt.Append(nil, "new ", i)); err != nil {

@@ -53,18 +53,7 @@ func (q *Quorum) startRaft() (err error) {
 			}
 		}
 	}}
-	c := raft.DefaultConfig()
-	c.LocalID = raft.ServerID(q.opts.ID)
-	c.Logger = logger
-	c.HeartbeatTimeout = q.opts.Heartbeat
-	c.ElectionTimeout = q.opts.Election
-	c.LeaderLeaseTimeout = q.opts.Heartbeat - nudge // the longest allowed: a short stall of the machine deposes nobody
-	c.SnapshotInterval = snapshotLook
-	c.SnapshotThreshold = snapshotEntries
-	c.TrailingLogs = trailingLogs
-	c.ShutdownOnRemove = false // a voter that was removed may be added again
-	c.NoLegacyTelemetry = true
-	r, err := raft.NewRaft(c, q.fsm, cache, q.store, snaps, q.trans)
+	r, err := raft.NewRaft(q.config(logger), q.fsm, cache, q.store, snaps, q.trans)
 	if err != nil {
 		if q.fsm.restoreErr != nil { // neither error is passed on by raft
 			err = fmt.Errorf("%w: %w", err, q.fsm.restoreErr)
@@ -94,6 +83,22 @@ func (q *Quorum) startRaft() (err error) {
 	q.trans.in.known.Store(&known)
 	q.trans.in.setView(r)
 	return nil
+}
+
+// config is how raft is to run.
+func (q *Quorum) config(logger *raftLogger) *raft.Config {
+	c := raft.DefaultConfig()
+	c.LocalID = raft.ServerID(q.opts.ID)
+	c.Logger = logger
+	c.HeartbeatTimeout = q.opts.Heartbeat
+	c.ElectionTimeout = q.opts.Election
+	c.LeaderLeaseTimeout = q.opts.Heartbeat - nudge // the longest allowed: a short stall of the machine deposes nobody
+	c.SnapshotInterval = snapshotLook
+	c.SnapshotThreshold = snapshotEntries
+	c.TrailingLogs = trailingLogs
+	c.ShutdownOnRemove = false // a voter that was removed may be added again
+	c.NoLegacyTelemetry = true
+	return c
 }
 
 // resume has the log begin behind the snapshot that raft began with; that is an older one where the newest cannot be read.
