@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"sync"
 	"testing"
@@ -126,15 +127,19 @@ func timeout(t testing.TB, d time.Duration) context.Context {
 	return ctx
 }
 
-// freePort returns an address that is free now.
+// freePort draws an address that is free now, below those that the system gives
+// to whoever asks for any.
 func freePort(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", 20000+rand.IntN(12000)))
+		if err == nil {
+			defer l.Close()
+			return l.Addr().String()
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("no free ports")
+	return ""
 }
 
 // result is a Pending that remembers.

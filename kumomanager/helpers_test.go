@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"os"
 	"slices"
@@ -40,18 +41,13 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-// freePort finds a port that is free, with those that a manager has beside it.
+// freePort draws a port that is free, with those that a manager has beside it,
+// below those that the system gives to whoever asks for any.
 func freePort(t testing.TB) int {
 	t.Helper()
 	for range 100 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		port := l.Addr().(*net.TCPAddr).Port
-		l.Close()
-		free := true
-		for _, add := range []int{RouteOffset, HTTPOffset} {
+		port, free := 20000+rand.IntN(12000), true
+		for _, add := range []int{0, RouteOffset, HTTPOffset} {
 			l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port+add)))
 			if free = free && err == nil; err == nil {
 				l.Close()

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 
@@ -24,6 +26,10 @@ const (
 
 	firstManagerPort = 19700
 	firstServerPort  = 19801
+
+	// Between memcached's port and those of managers.
+	firstFreePort = 11212
+	lastFreePort  = 18999
 )
 
 // Node is one daemon of a local cluster.
@@ -94,7 +100,7 @@ func (l *Layout) addServer(host string, shift int) Node {
 func (l *Layout) addGateway(host string, port int) (Node, error) {
 	if port == 0 {
 		var err error
-		if port, err = freePort(host); err != nil {
+		if port, err = l.freePort(host); err != nil {
 			return Node{}, err
 		}
 	}
@@ -165,24 +171,24 @@ func rootCause(err error) error {
 // checkPorts returns a *PortError if a node could not listen now.
 func (n Node) checkPorts() error {
 	for _, addr := range n.ports() {
-		if _, err := tryListen(addr); err != nil {
+		if err := tryListen(addr); err != nil {
 			return &PortError{n, addr, err}
 		}
 	}
 	return nil
 }
 
-// tryListen listens for a moment and returns the address. A process that is
+// tryListen listens for a moment. A process that is
 // forked meanwhile would keep the port until it runs its own program, hence
 // the lock.
-func tryListen(addr string) (*net.TCPAddr, error) {
+func tryListen(addr string) error {
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return l.Addr().(*net.TCPAddr), l.Close()
+	return l.Close()
 }
 
 func (l *Layout) checkPorts() error {
@@ -194,12 +200,25 @@ func (l *Layout) checkPorts() error {
 	return nil
 }
 
-func freePort(host string) (int, error) {
-	addr, err := tryListen(join(host, 0))
-	if err != nil {
-		return 0, fmt.Errorf("find a free port: %w", err)
+// freePort draws a port that nobody has and no node of the layout is to have.
+// It lies below those that systems give to whoever asks for any, since one of
+// them may be given away before the gateway listens.
+func (l *Layout) freePort(host string) (int, error) {
+	var err error
+	for range 100 {
+		port := firstFreePort + rand.IntN(lastFreePort-firstFreePort+1)
+		addr := join(host, port)
+		if slices.ContainsFunc(l.Nodes, func(n Node) bool { return slices.Contains(n.ports(), addr) }) {
+			continue
+		}
+		if err = tryListen(addr); err == nil {
+			return port, nil
+		}
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			break
+		}
 	}
-	return addr.Port, nil
+	return 0, fmt.Errorf("find a free port: %w", err)
 }
 
 func join(host string, port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -100,6 +101,32 @@ func TestTakenPortsAreNamed(t *testing.T) {
 	var taken *PortError
 	if _, err := Open(o); !errors.As(err, &taken) || taken.Node.Role != subjects.RoleGateway {
 		t.Errorf("memcached port taken: %v", err)
+	}
+}
+
+// A gateway that may have any port gets one that no outgoing connection takes
+// before it listens, and no other node has.
+func TestAnyMemcachedPort(t *testing.T) {
+	l := &Layout{}
+	l.addServer("127.0.17.6", firstFreePort-firstServerPort)
+	for range 200 {
+		n, err := l.addGateway("127.0.17.6", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, port, _ := net.SplitHostPort(n.Addr)
+		if p, _ := strconv.Atoi(port); p < firstFreePort || p > lastFreePort {
+			t.Errorf("port %s", port)
+		}
+	}
+	seen := map[string]string{}
+	for _, n := range l.Nodes {
+		for _, addr := range n.ports() {
+			if other := seen[addr]; other != "" {
+				t.Errorf("%s is that of %s and %s", addr, other, n.Name)
+			}
+			seen[addr] = n.Name
+		}
 	}
 }
 
