@@ -125,20 +125,30 @@ func TestCallTimesOut(t *testing.T) {
 // heldEcho keeps frames until it is told to answer.
 type heldEcho struct {
 	mu     sync.Mutex
-	frames []*bus.Frame
+	frames [][]heldCall
+}
+
+type heldCall struct {
+	id    uint64
+	reply string
+	body  []byte
 }
 
 func (h *heldEcho) take(f *bus.Frame) {
+	var calls []heldCall
+	for n, p, ok := f.Next(); ok; n, p, ok = f.Next() {
+		calls = append(calls, heldCall{n, f.Reply, p})
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.frames = append(h.frames, f)
+	h.frames = append(h.frames, calls)
 }
 
 func (h *heldEcho) lens() (n []int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, f := range h.frames {
-		n = append(n, f.Len())
+	for _, calls := range h.frames {
+		n = append(n, len(calls))
 	}
 	return n
 }
@@ -147,13 +157,9 @@ func (h *heldEcho) answerAll(t *testing.T, b *bus.Bus) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	out := b.NewOutbox(id)
-	for _, f := range h.frames {
-		for {
-			n, p, ok := f.Next()
-			if !ok {
-				break
-			}
-			out.Add(f.Reply, f.Reply, "", n, func(b []byte) []byte { return append(b, p...) })
+	for _, calls := range h.frames {
+		for _, c := range calls {
+			out.Add(c.reply, c.reply, "", c.id, func(b []byte) []byte { return append(b, c.body...) })
 		}
 	}
 	h.frames = nil
@@ -298,8 +304,8 @@ func TestDirectConnectionBreaks(t *testing.T) {
 		_, _ = r.wait(t)
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		for _, f := range h.frames {
-			if f.Reply == "reply.member-0.1" {
+		for _, calls := range h.frames {
+			if calls[0].reply == "reply.member-0.1" {
 				return true
 			}
 		}

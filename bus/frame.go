@@ -38,30 +38,31 @@ var (
 // a uint64.
 const itemOverhead = 1 + 9
 
-// Frame is a received message of many items. Bodies alias the message's data,
-// which is never written again, so a Frame and its bodies may be kept.
+// Frame is a received message of many items. It may be used until the handler that
+// it is given to returns. Bodies alias the message's data, which is never written
+// again, so they may be kept.
 type Frame struct {
 	Subject string // the NATS subject that it was published on
 	Reply   string // where answers go; empty if none is wanted
 
-	rest []byte // the items not read yet; known to be well formed
-	left int    // how many those are
+	rest  []byte   // the items not read yet; known to be well formed
+	sizes []uint32 // of their bodies
 }
 
 // Len is the number of items that Next has still to return.
-func (f *Frame) Len() int { return f.left }
+func (f *Frame) Len() int { return len(f.sizes) }
 
 // Next returns the next item: its id (0 if no answer is wanted) and its body, one
 // msgpack value. ok is false after the last one.
 func (f *Frame) Next() (id uint64, body []byte, ok bool) {
-	if f.left == 0 {
+	if len(f.sizes) == 0 {
 		return 0, nil, false
 	}
-	f.left--
+	n := f.sizes[0]
+	f.sizes = f.sizes[1:]
 	// parseFrame has walked the whole frame, so nothing here can fail.
 	_, p, _ := readArray(f.rest)
 	id, p, _ = readUint(p)
-	n := skip(p)
 	f.rest = p[n:]
 	return id, p[:n:n], true
 }
@@ -107,9 +108,9 @@ func appendString(b []byte, s string) []byte {
 }
 
 // parseFrame reads the header of a frame and checks every byte of the rest, so
-// that a frame is taken or refused as a whole. lastReply is returned as Reply
-// when it is equal, which saves an allocation for a steady sender.
-func parseFrame(data []byte, clusterID uint64, lastReply string) (f Frame, err error) {
+// that a frame is taken or refused as a whole. The frame's memory is that of last,
+// which is used again for the next one, as is its Reply where a sender is steady.
+func parseFrame(data []byte, clusterID uint64, last *scratch) (f Frame, err error) {
 	n, p, ok := readArray(data)
 	if !ok || n == 0 {
 		return f, errMalformed
@@ -139,34 +140,48 @@ func parseFrame(data []byte, clusterID uint64, lastReply string) (f Frame, err e
 	if !ok {
 		return f, errMalformed
 	}
-	if !wellFormed(p, count) {
+	sizes, ok := wellFormed(p, count, last.sizes[:0])
+	if last.sizes = nil; cap(sizes) <= keepSizes {
+		last.sizes = sizes
+	}
+	if !ok {
 		return f, errMalformed
 	}
-	f.Reply = lastReply
-	if string(reply) != lastReply {
-		f.Reply = string(reply)
+	if string(reply) != last.reply {
+		last.reply = string(reply)
 	}
-	f.rest, f.left = p, int(count)
+	f.Reply, f.rest, f.sizes = last.reply, p, sizes
 	return f, nil
 }
 
-// wellFormed tells whether p is exactly count items.
-func wellFormed(p []byte, count uint32) bool {
+// scratch is what the next frame of a subscription uses of the last one.
+type scratch struct {
+	reply string
+	sizes []uint32
+}
+
+// keepSizes is for how many items' sizes memory is kept.
+const keepSizes = 4096
+
+// wellFormed tells whether p is exactly count items, and appends the sizes of their
+// bodies in bytes.
+func wellFormed(p []byte, count uint32, sizes []uint32) ([]uint32, bool) {
 	for range count {
 		n, q, ok := readArray(p)
 		if !ok || n != 2 {
-			return false
+			return sizes, false
 		}
 		if _, q, ok = readUint(q); !ok {
-			return false
+			return sizes, false
 		}
 		size := skip(q)
 		if size <= 0 {
-			return false
+			return sizes, false
 		}
+		sizes = append(sizes, uint32(size))
 		p = q[size:]
 	}
-	return len(p) == 0
+	return sizes, len(p) == 0
 }
 
 // readArray reads an array header.

@@ -90,7 +90,7 @@ func TestFrameRoundTrip(t *testing.T) {
 			want = append(want, testItem{id, body})
 		}
 		data := encodeFrame(testMesh, reply, want)
-		f, err := parseFrame(data, testMesh, "")
+		f, err := parseFrame(data, testMesh, new(scratch))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -101,10 +101,10 @@ func TestFrameRoundTrip(t *testing.T) {
 			t.Fatal(diff)
 		}
 		// One byte less or more is no frame any more.
-		if _, err := parseFrame(data[:len(data)-1], testMesh, ""); !errors.Is(err, errMalformed) {
+		if _, err := parseFrame(data[:len(data)-1], testMesh, new(scratch)); !errors.Is(err, errMalformed) {
 			t.Fatalf("cut: %v", err)
 		}
-		if _, err := parseFrame(append(data, mpNil), testMesh, ""); !errors.Is(err, errMalformed) {
+		if _, err := parseFrame(append(data, mpNil), testMesh, new(scratch)); !errors.Is(err, errMalformed) {
 			t.Fatalf("longer: %v", err)
 		}
 	})
@@ -151,7 +151,7 @@ func TestFrameOfAnotherEncoder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := parseFrame(data, testMesh, "")
+	f, err := parseFrame(data, testMesh, new(scratch))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,7 +182,7 @@ func TestFrameRefused(t *testing.T) {
 		"endless":     {endless, errMalformed},
 		"wrong count": {many, errMalformed},
 	} {
-		if _, err := parseFrame(tt.data, testMesh, ""); !errors.Is(err, tt.want) {
+		if _, err := parseFrame(tt.data, testMesh, new(scratch)); !errors.Is(err, tt.want) {
 			t.Errorf("%s: %v, want %v", name, err, tt.want)
 		}
 	}
@@ -193,7 +193,7 @@ func FuzzParseFrame(f *testing.F) {
 	f.Add(encodeFrame(testMesh, "", nil))
 	f.Add([]byte{mpFixArray4, WireVersion, mpUint64, 1, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef, 0xa0, mpArray32, 0xff, 0xff, 0xff, 0xff})
 	f.Fuzz(func(t *testing.T, data []byte) {
-		fr, err := parseFrame(data, testMesh, "")
+		fr, err := parseFrame(data, testMesh, new(scratch))
 		if err != nil {
 			return
 		}
@@ -202,7 +202,7 @@ func FuzzParseFrame(f *testing.F) {
 		if len(got) != n {
 			t.Fatalf("%d items of %d", len(got), n)
 		}
-		again, err := parseFrame(encodeFrame(testMesh, fr.Reply, got), testMesh, fr.Reply)
+		again, err := parseFrame(encodeFrame(testMesh, fr.Reply, got), testMesh, &scratch{reply: fr.Reply})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -236,10 +236,10 @@ func BenchmarkFrame(b *testing.B) {
 		for i := range its {
 			its[i] = testItem{uint64(i) << 40, body}
 		}
-		data := encodeFrame(testMesh, "kumodata.x.reply", its)
+		data, last := encodeFrame(testMesh, "kumodata.x.reply", its), new(scratch)
 		b.ReportAllocs()
 		for b.Loop() {
-			f, err := parseFrame(data, testMesh, "kumodata.x.reply")
+			f, err := parseFrame(data, testMesh, last)
 			if err != nil {
 				b.Fatal(err)
 			}

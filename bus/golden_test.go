@@ -18,7 +18,7 @@ func TestFrameGolden(t *testing.T) {
 	if got := hex.EncodeToString(frame); got != golden {
 		t.Fatalf("a frame is\n%s, was\n%s", got, golden)
 	}
-	f, err := parseFrame(frame, 0x0102030405060708, "")
+	f, err := parseFrame(frame, 0x0102030405060708, new(scratch))
 	if err != nil || f.Reply != "reply" {
 		t.Fatalf("%+v, %v", f, err)
 	}

@@ -204,9 +204,9 @@ func (s *Sub) part() {
 // frameHandler decodes frames for h. The handler belongs to one subscription,
 // so that it runs in one goroutine.
 func (b *Bus) frameHandler(clusterID func() uint64, h func(*Frame)) nats.MsgHandler {
-	lastReply := ""
+	last := new(scratch)
 	return func(m *nats.Msg) {
-		f, err := parseFrame(m.Data, clusterID(), lastReply)
+		f, err := parseFrame(m.Data, clusterID(), last)
 		if err != nil {
 			b.refused.Add(1)
 			if b.frameLog.allow(time.Minute) {
@@ -214,7 +214,6 @@ func (b *Bus) frameHandler(clusterID func() uint64, h func(*Frame)) nats.MsgHand
 			}
 			return
 		}
-		lastReply = f.Reply
 		b.received.add(uint32(f.Len()), len(m.Data))
 		f.Subject = m.Subject
 		h(&f)

@@ -104,9 +104,18 @@ func (c *conn) submit(r *memcache.Request) {
 	o.nprefix, o.reads = prefix, c.grant != nil && c.grant.rights&mayWrite == 0
 	c.g.held.Add(int64(o.size))
 	o.lasts = c.g.lim.operation()
-	o.deadline = time.Now().Add(o.lasts)
+	o.deadline = c.clock().Add(o.lasts)
 	if c.g.cache != nil {
 		c.g.cache.began(o)
 	}
 	c.g.router.send(o, r, key)
+}
+
+// clock is when the requests at hand began to be carried out: they came together,
+// and a look at the clock costs as much as a tenth of one.
+func (c *conn) clock() time.Time {
+	if c.now.IsZero() {
+		c.now = time.Now()
+	}
+	return c.now
 }

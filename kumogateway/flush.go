@@ -45,9 +45,10 @@ func (r *router) flush(done func(memcache.Reply)) {
 	}
 	j := &flushJob{r: r, done: done, left: len(rs.parts)}
 	req := memcache.Request{Op: memcache.OpFlushAll}
-	deadline := time.Now().Add(r.lim.operation())
+	lasts := r.lim.operation()
+	deadline := time.Now().Add(lasts)
 	for p := range rs.parts {
-		o := &op{r: r, owner: j, try: new(attempt), req: req, verb: subjects.VerbFlush, part: ring.Partition(p), deadline: deadline}
+		o := &op{r: r, owner: j, try: new(attempt), req: req, verb: subjects.VerbFlush, part: ring.Partition(p), lasts: lasts, deadline: deadline}
 		r.send(o, &req, nil)
 	}
 }

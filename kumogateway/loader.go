@@ -59,7 +59,7 @@ func (l *Loader) Store(r *subjects.Record, done func(error)) {
 	}
 	o := &op{
 		r: l.router, owner: l, try: new(attempt), req: memcache.Request{Op: req.Op}, hash: ring.Hash(r.Key),
-		verb: subjects.VerbSet, deadline: time.Now().Add(l.o.OpTimeout),
+		verb: subjects.VerbSet, lasts: l.o.OpTimeout, deadline: time.Now().Add(l.o.OpTimeout),
 	}
 	l.mu.Lock()
 	l.ops[o] = done

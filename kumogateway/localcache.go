@@ -217,7 +217,7 @@ func (c *localCache) ended(o *op, a *memcache.Reply) {
 	case a.Status == memcache.StatusNotFound, a.Stale, a.Sent:
 		c.drop(o.hash)
 	case a.Status == memcache.StatusOK:
-		c.offer(o.hash, o.fullKey(), a.Value, a.Flags, o.deadline.Add(-o.lasts), o.seen)
+		c.offer(o.hash, o.fullKey(), a.Value, a.Flags, o.began(), o.seen)
 	}
 }
 

@@ -51,6 +51,9 @@ type op struct {
 	reply memcache.Reply
 }
 
+// began is when the operation began.
+func (o *op) began() time.Time { return o.deadline.Add(-o.lasts) }
+
 // write tells whether the operation changes anything.
 func (o *op) write() bool { return o.verb != 0 }
 

@@ -212,12 +212,14 @@ func (r *router) send(o *op, req *memcache.Request, key []byte) {
 		}
 	}
 	patience := o.course.Begin(o.write(), rt.epoch)
+	now := o.began()
 	if req != nil {
 		o.encode(req, key, lowest)
 	} else {
 		o.again(lowest)
+		now = time.Now()
 	}
-	due := time.Now().Add(time.Duration(patience))
+	due := now.Add(time.Duration(patience))
 	if due.After(o.deadline) {
 		due = o.deadline
 	}

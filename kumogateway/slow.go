@@ -125,7 +125,7 @@ func (o *op) took(b *bus.Batch) time.Duration {
 	if b == nil || o.course.Attempts != 1 {
 		now = time.Now() // no frame had the answer, or it waited where none come
 	}
-	return max(0, now.Sub(o.deadline)+o.lasts)
+	return max(0, now.Sub(o.began()))
 }
 
 // keepSlow notes an operation that took long. It has its key until it is used

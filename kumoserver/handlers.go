@@ -157,10 +157,12 @@ type reader struct {
 	reads []subjects.Read
 	whose []caller
 	leads []ring.Epoch // in which each read began
+	hash  []uint64     // of the keys
 	early []earlyRead
 	began time.Time
 	clock int64
-	bytes int // of values in its answers
+	taken int64 // on boottime's clock, when the values had been taken that found is told of
+	bytes int   // of values in its answers
 	// With Confirm, the answers that depend on a lease.
 	confirms []confirmItem
 	held     int // of early
@@ -196,7 +198,7 @@ func (r *reader) onReads(f *bus.Frame) {
 }
 
 func (r *reader) begin() {
-	r.reads, r.whose, r.leads = r.reads[:0], r.whose[:0], r.leads[:0]
+	r.reads, r.whose, r.leads, r.hash = r.reads[:0], r.whose[:0], r.leads[:0], r.hash[:0]
 	r.began, r.bytes = time.Now(), 0
 	r.clock = r.began.UnixMilli()
 }
@@ -209,6 +211,7 @@ func (r *reader) add(m subjects.Read, who caller) {
 		return
 	}
 	r.reads, r.whose, r.leads = append(r.reads, m), append(r.whose, who), append(r.leads, lead)
+	r.hash = append(r.hash, ring.Hash(m.Key))
 }
 
 // refuse sends a read back, or gives it to the core loop to wait there.
@@ -225,7 +228,8 @@ func (r *reader) refuse(m *subjects.Read, who caller, status subjects.Status) {
 
 func (r *reader) finish() {
 	r.s.gets.Add(uint64(len(r.reads)))
-	r.s.store.GetMany(len(r.reads), r.at, r.found)
+	r.s.recent.near(r.hash)
+	r.s.store.GetMany(len(r.reads), r.at, r.took, r.found)
 	if err := r.out.Flush(); err != nil {
 		r.s.log.Debug("answers to reads were not sent", "err", err)
 	}
@@ -242,12 +246,14 @@ func (r *reader) finish() {
 
 func (r *reader) at(i int) (ring.Partition, []byte) { return r.reads[i].Partition, r.reads[i].Key }
 
+func (r *reader) took() { r.taken = boottime() }
+
 // found answers one read. Whether reads may be answered is asked after the
 // value was taken: in this order a pause in between does no harm.
 func (r *reader) found(i int, rec subjects.Record, found bool, err error) {
 	m, who := &r.reads[i], r.whose[i]
 	rep := subjects.Reply{Status: subjects.StatusNotFound, Epoch: m.Epoch}
-	switch lead, status := r.s.readable(m.Partition, m.Epoch, m.Key, boottime()); {
+	switch lead, status := r.s.readable(m.Partition, m.Epoch, m.Key, r.taken); {
 	case status != subjects.StatusOK:
 		r.refuse(m, who, status)
 		return
@@ -267,7 +273,7 @@ func (r *reader) found(i int, rec subjects.Record, found bool, err error) {
 	case found:
 		r.bytes += len(rec.Value)
 		rep.Fill(&rec)
-		rep.Idle, rep.Hit = r.s.recent.read(ring.Hash(m.Key), r.clock, !m.Peek)
+		rep.Idle, rep.Hit = r.s.recent.read(r.hash[i], r.clock, !m.Peek)
 	}
 	if r.s.o.Replica.Confirm && (rep.Status == subjects.StatusOK || rep.Status == subjects.StatusNotFound) {
 		rep.Value = bytes.Clone(rep.Value) // which may be valid only here

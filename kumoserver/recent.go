@@ -41,6 +41,15 @@ func (r *recent) slot(hash uint64) (*atomic.Uint64, uint64) {
 	return &r.slots[hash>>(64-recentBits)], hash >> (64 - recentBits - recentTag) & (1<<recentTag - 1)
 }
 
+// near asks for the memory of some keys' slots. read makes the processor wait for
+// its slot, and had it wait for one after the other.
+func (r *recent) near(hashes []uint64) {
+	for _, hash := range hashes {
+		at, _ := r.slot(hash)
+		at.Load()
+	}
+}
+
 // read returns what was known of a key, and notes that it was read, if that counts.
 func (r *recent) read(hash uint64, clock int64, counts bool) (idle uint32, hit bool) {
 	at, tag := r.slot(hash)

@@ -115,7 +115,7 @@ func BenchmarkGet(b *testing.B) {
 			s.GetMany(32, func(j int) (ring.Partition, []byte) {
 				k := (i + j) * 7919 % n
 				return ring.Partition(k % benchPartitions), keys[k]
-			}, func(j int, _ subjects.Record, found bool, err error) {
+			}, func() {}, func(j int, _ subjects.Record, found bool, err error) {
 				if !found || err != nil {
 					b.Fatal(j, found, err)
 				}

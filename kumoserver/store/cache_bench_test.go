@@ -43,7 +43,7 @@ func BenchmarkCached(b *testing.B) {
 			}
 			s.GetMany(len(ks), func(j int) (ring.Partition, []byte) {
 				return ring.Partition(ks[j] % benchPartitions), keys[ks[j]]
-			}, func(j int, rec subjects.Record, found bool, err error) {
+			}, func() {}, func(j int, rec subjects.Record, found bool, err error) {
 				if !found {
 					b.Fatal(ks[j])
 				}

@@ -49,7 +49,7 @@ func readMany(s *Store, stop chan struct{}, r int) {
 		}
 		s.GetMany(churnKeys, func(j int) (ring.Partition, []byte) {
 			return 1, []byte(keyOf(j))
-		}, func(int, subjects.Record, bool, error) {})
+		}, func() {}, func(int, subjects.Record, bool, error) {})
 	}
 }
 

@@ -252,7 +252,7 @@ func readSparse(t *testing.T, s *Store, stop chan struct{}, r int, committed []a
 			check(p, k, least, rec.Value, found, err)
 			continue
 		}
-		s.GetMany(4, func(int) (ring.Partition, []byte) { return ring.Partition(p), []byte(keyOf(k)) },
+		s.GetMany(4, func(int) (ring.Partition, []byte) { return ring.Partition(p), []byte(keyOf(k)) }, func() {},
 			func(_ int, rec subjects.Record, found bool, err error) { check(p, k, least, rec.Value, found, err) })
 	}
 }
@@ -269,7 +269,7 @@ func TestReaderStaysInTheOldFile(t *testing.T) {
 	left := make(chan []byte)
 	old := s.db.Load()
 	go func() {
-		s.GetMany(1, func(int) (ring.Partition, []byte) { return 0, key }, func(_ int, rec subjects.Record, _ bool, _ error) {
+		s.GetMany(1, func(int) (ring.Partition, []byte) { return 0, key }, func() {}, func(_ int, rec subjects.Record, _ bool, _ error) {
 			close(inside)
 			<-leave
 			left <- append([]byte(nil), rec.Value...)

@@ -67,7 +67,7 @@ func readWhile(t *testing.T, s *Store, stop chan struct{}, r, keys int, committe
 		case 2:
 			s.GetMany(8, func(j int) (ring.Partition, []byte) {
 				return ring.Partition(p), []byte(keyOf((i + j) % keys))
-			}, func(_ int, rec subjects.Record, found bool, err error) {
+			}, func() {}, func(_ int, rec subjects.Record, found bool, err error) {
 				check("get many", least, rec.Value, found, err)
 			})
 		case 3:

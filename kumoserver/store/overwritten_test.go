@@ -22,7 +22,7 @@ func TestDataDamagedWhileOpen(t *testing.T) {
 	}{
 		{"get", 8192, func(s *Store) error { _, _, err := s.Get(2, []byte(keyOf(1))); return err }},
 		{"get many", 8192, func(s *Store) (err error) {
-			s.GetMany(1, func(int) (ring.Partition, []byte) { return 2, []byte(keyOf(1)) },
+			s.GetMany(1, func(int) (ring.Partition, []byte) { return 2, []byte(keyOf(1)) }, func() {},
 				func(_ int, _ subjects.Record, _ bool, e error) { err = e })
 			return err
 		}},

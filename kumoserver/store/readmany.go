@@ -9,50 +9,77 @@ import (
 	"github.com/etolabo/kumofs/subjects/ring"
 )
 
-// missed is what GetMany keeps of the keys that the memory table does not know.
-type missed struct {
+// lookups is what GetMany keeps of its keys: those whose values are in hand, and
+// those that the memory table does not know.
+type lookups struct {
 	index []int
 	hash  []uint64
 	found []*cached
+	hits  []hit
 	key   []byte
 }
 
-var missedPool = sync.Pool{New: func() any { return new(missed) }}
+// hit is a key's value in memory: in the memory table, or else in the cache.
+type hit struct {
+	i int
+	v *value // nil: it has none
+	e *cached
+}
+
+var lookupsPool = sync.Pool{New: func() any { return new(lookups) }}
 
 // GetMany returns the committed values of n keys, in any order: at tells the
-// i-th key, out takes its value. Values that come from bbolt are valid only
-// inside out; none may be changed.
-func (s *Store) GetMany(n int, at func(i int) (ring.Partition, []byte), out func(i int, rec subjects.Record, found bool, err error)) {
-	m := missedPool.Get().(*missed)
+// i-th key, out takes its value. Before it is given values taken is called, once
+// they are in hand: for some of the keys, and then for the others. Values that
+// come from bbolt are valid only inside out; none may be changed.
+func (s *Store) GetMany(n int, at func(i int) (ring.Partition, []byte), taken func(), out func(i int, rec subjects.Record, found bool, err error)) {
+	m := lookupsPool.Get().(*lookups)
 	defer func() {
 		clear(m.found)
-		m.index, m.hash, m.found = m.index[:0], m.hash[:0], m.found[:0]
-		missedPool.Put(m)
+		clear(m.hits)
+		m.index, m.hash, m.found, m.hits = m.index[:0], m.hash[:0], m.found[:0], m.hits[:0]
+		lookupsPool.Put(m)
 	}()
 	round := s.cache.rounds.Load()
 	for i := range n {
 		id, key := at(i)
 		p := s.part(id)
 		if p == nil {
-			out(i, subjects.Record{}, false, nil)
+			m.hits = append(m.hits, hit{i: i})
 			continue
 		}
 		switch v, known := p.lookup(key); {
 		case !known:
 			m.index = append(m.index, i)
 		case v == nil || v.gone:
-			out(i, subjects.Record{}, false, nil)
+			m.hits = append(m.hits, hit{i: i})
 		default:
-			out(i, v.record(key), true, nil)
+			m.hits = append(m.hits, hit{i: i, v: v})
 		}
 	}
-	if s.getCached(m, at, out); len(m.index) == 0 {
+	s.findCached(m, at)
+	if len(m.hits) > 0 {
+		taken()
+	}
+	for _, h := range m.hits {
+		switch {
+		case h.e != nil:
+			out(h.i, h.e.take(), true, nil)
+		case h.v != nil:
+			_, key := at(h.i)
+			out(h.i, h.v.record(key), true, nil)
+		default:
+			out(h.i, subjects.Record{}, false, nil)
+		}
+	}
+	if len(m.index) == 0 {
 		return
 	}
 	// Only now, for a transaction older than a value's removal from the memory
 	// table would not have it.
 	next := 0
 	err := s.viewData(func(data *bbolt.Bucket) error {
+		taken()
 		for ; next < len(m.index); next++ {
 			i := m.index[next]
 			id, key := at(i)
@@ -69,16 +96,19 @@ func (s *Store) GetMany(n int, at func(i int) (ring.Partition, []byte), out func
 		}
 		return nil
 	})
+	if err != nil {
+		taken()
+	}
 	for ; err != nil && next < len(m.index); next++ {
 		id, key := at(m.index[next])
 		out(m.index[next], subjects.Record{}, false, s.unreadable(id, key, err))
 	}
 }
 
-// getCached answers what the cache knows of m, and leaves the rest there. It goes step
+// findCached takes what the cache knows of m, and leaves the rest there. It goes step
 // by step for all keys, each with nothing that makes the processor wait for the
 // memory of one before it asks for that of the next.
-func (s *Store) getCached(m *missed, at func(i int) (ring.Partition, []byte), out func(i int, rec subjects.Record, found bool, err error)) {
+func (s *Store) findCached(m *lookups, at func(i int) (ring.Partition, []byte)) {
 	for _, i := range m.index {
 		_, key := at(i)
 		m.hash = append(m.hash, ring.Hash(key))
@@ -86,15 +116,10 @@ func (s *Store) getCached(m *missed, at func(i int) (ring.Partition, []byte), ou
 	for _, hash := range m.hash {
 		m.found = append(m.found, s.cache.find(hash))
 	}
-	for k, i := range m.index {
-		if id, key := at(i); !m.found[k].is(id, key) {
-			m.found[k] = nil
-		}
-	}
 	rest := m.index[:0]
 	for k, i := range m.index {
-		if e := m.found[k]; e != nil {
-			out(i, e.take(), true, nil)
+		if id, key := at(i); m.found[k].is(id, key) {
+			m.hits = append(m.hits, hit{i: i, e: m.found[k]})
 		} else {
 			rest = append(rest, i)
 		}

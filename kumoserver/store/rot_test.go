@@ -163,7 +163,7 @@ func TestRotOfAValue(t *testing.T) {
 			t.Fatal(found, err)
 		}
 	}
-	r.GetMany(3, func(i int) (ring.Partition, []byte) { return 2, []byte(keyOf(6 + i)) }, func(i int, rec subjects.Record, found bool, err error) {
+	r.GetMany(3, func(i int) (ring.Partition, []byte) { return 2, []byte(keyOf(6 + i)) }, func() {}, func(i int, rec subjects.Record, found bool, err error) {
 		if isCorrupt(err) != (i == 1) || found == (i == 1) {
 			t.Errorf("%s: %v, %v", keyOf(6+i), found, err)
 		}

@@ -195,7 +195,7 @@ func TestRotOfAPointerThatLeadsBack(t *testing.T) {
 		"get":  func(r *rotten) error { _, _, err := r.Get(2, []byte(keyOf(0))); return err },
 		"miss": func(r *rotten) error { _, _, err := r.Get(2, []byte("!")); return err },
 		"many": func(r *rotten) (err error) {
-			r.GetMany(1, func(int) (ring.Partition, []byte) { return 2, []byte(keyOf(0)) },
+			r.GetMany(1, func(int) (ring.Partition, []byte) { return 2, []byte(keyOf(0)) }, func() {},
 				func(_ int, _ subjects.Record, _ bool, e error) { err = e })
 			return err
 		},
