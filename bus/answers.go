@@ -23,8 +23,8 @@ func newAnswers() (*answers, error) {
 }
 
 func (a *answers) connect(b *Bus) (err error) {
-	opts := append(clientOptions(b.name+" services", func(bool) {}),
-		nats.InProcessServer(b.srv),
+	opts := append(clientOptions(b.name+" services", func(bool) {}), localOptions(b.srv)...)
+	opts = append(opts,
 		nats.ErrorHandler(func(_ *nats.Conn, s *nats.Subscription, err error) {
 			if s == nil && a.log.allow(logPeriod) {
 				b.log.Warn("bus: an answer was not sent: somebody wants it where no answers go", "err", err)

@@ -101,7 +101,7 @@ func Open(o Options) (_ *Bus, err error) {
 	clientPort := b.srv.Addr().(*net.TCPAddr).Port
 	b.clientAddr = seenAs(o.Advertise, o.Listen, clientPort)
 	b.routeAddr = seenAs(o.RouteAdvertise, o.RouteListen, b.srv.ClusterAddr().Port)
-	opts := []nats.Option{nats.InProcessServer(b.srv)}
+	opts := localOptions(b.srv)
 	if b.own != nil {
 		opts = append(opts, b.own.options()...)
 	}

@@ -6,6 +6,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 )
 
@@ -38,6 +39,12 @@ func clientOptions(name string, onState func(up bool)) []nats.Option {
 		nats.ReconnectHandler(func(*nats.Conn) { onState(true) }),
 		nats.DisconnectErrHandler(func(*nats.Conn, error) { onState(false) }),
 	}
+}
+
+// localOptions are those of connections to this process's own member. They cannot
+// be cut, so that a write needs no deadline, which takes a timer each.
+func localOptions(srv *server.Server) []nats.Option {
+	return []nats.Option{nats.InProcessServer(srv), nats.FlusherTimeout(0)}
 }
 
 // remoteOptions are those of connections that leave the process. The in-process
