@@ -429,6 +429,24 @@ func TestOutbox(t *testing.T) {
 		}
 		<-sizes
 	}
+	// An item without an End, since what makes it has failed, leaves no trace.
+	out.Begin("n4", "to.n4.p1", "r", 20)
+	out.Add("n4", "to.n4.p1", "r", 21, one)
+	for range 2 {
+		if err := out.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		out.Add("n5", "to.n5.p1", "r", 22, one)
+	}
+	for _, w := range []string{"to.n4.p1<r 21", "to.n5.p1<r 22"} {
+		if got := <-frames; got != w {
+			t.Errorf("got %q, want %q", got, w)
+		}
+		<-sizes
+	}
+	if n := b.Stats().RefusedFrames; n != 0 {
+		t.Errorf("%d frames refused", n)
+	}
 	out.Add("n1", "to.n1.p1", "r", 1, func(b []byte) []byte {
 		return append(append(b, 0xc6, 0, 0x20, 0, 0), make([]byte, 2<<20)...)
 	})

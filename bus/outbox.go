@@ -36,6 +36,7 @@ type outFrame struct {
 	buf     []byte
 	count   uint32
 	countAt int    // offset of the count in buf
+	listed  bool   // in order
 	used    uint64 // the turn that last put something in
 }
 
@@ -67,7 +68,10 @@ func (o *Outbox) Begin(dest, subject, reply string, id uint64) []byte {
 		f.subject = subject
 		f.used = o.turn
 		f.buf, f.countAt = appendFrameHead(f.buf[:0], o.clusterID(), reply)
-		o.order = append(o.order, f)
+		if !f.listed { // as it is after an item that had no End
+			f.listed = true
+			o.order = append(o.order, f)
+		}
 	}
 	o.cur, o.start, o.curSub = f, len(f.buf), subject
 	return appendItemHead(f.buf, id)
@@ -102,7 +106,7 @@ func (o *Outbox) Add(dest, subject, reply string, id uint64, appendBody func([]b
 func (o *Outbox) Flush() error {
 	for _, f := range o.order {
 		o.send(f)
-		f.count = 0
+		f.count, f.listed = 0, false
 		if cap(f.buf) > keepBuffer {
 			f.buf = nil
 		}

@@ -78,7 +78,8 @@ type conn struct {
 	until   time.Time // that time, the zero time if there is none
 	key     []byte
 	gap     int              // operations to the next that hotKeys hears of
-	now     time.Time        // see clock; zero: not looked at since the reader waited
+	now     time.Time        // see clock
+	nowFor  int              // requests more; 0: it was not looked at since the reader waited
 	user    *account         // who the client is, where clients authenticate; nil: nobody yet
 	grant   *grant           // what the user may do, as of the request that is carried out
 	tries   int              // to authenticate that failed
@@ -285,5 +286,5 @@ func (c *conn) pause() {
 	c.waits, c.parsing = true, false
 	c.changed.Wait()
 	c.waits, c.parsing = false, was
-	c.now = time.Time{}
+	c.nowFor = 0
 }

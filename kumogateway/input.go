@@ -151,7 +151,7 @@ func (c *conn) stopping() bool {
 // broken.
 func (c *conn) came(n int) bool {
 	c.w += n
-	c.now = time.Time{}
+	c.nowFor = 0
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.stats.bytesRead += uint64(n)

@@ -16,7 +16,7 @@ func (c *conn) flush() {
 // parses says that the reader is at work on what came, so that answers leave
 // together when it is done; and parsed that it is.
 func (c *conn) parses() {
-	c.now = time.Time{}
+	c.nowFor = 0
 	c.mu.Lock()
 	c.parsing = true
 	c.mu.Unlock()

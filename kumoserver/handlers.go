@@ -221,7 +221,7 @@ func (r *reader) refuse(m *subjects.Read, who caller, status subjects.Status) {
 		return
 	}
 	kept := earlyRead{read: *m, who: who}
-	kept.read.Key = append([]byte(nil), m.Key...) // the frame's memory is used again
+	kept.read.Key = append([]byte(nil), m.Key...) // or it would keep the whole message
 	r.early = append(r.early, kept)
 	r.held += kept.size()
 }
