@@ -22,7 +22,6 @@ type Options struct {
 	RouteListen    string   // host:port for routes; port 0 takes a free one
 	RouteAdvertise string   // host:port as other members see it; empty: RouteListen
 	Routes         []string // host:port of members to connect to; the rest is gossip; may name this one
-	MaxPayload     int32    // bytes in a message; default DefaultMaxPayload; the same in all of a mesh
 	Hub            *Hub     // shared with others in this process; nil: none
 	// Security has the credentials of members, and of who may connect; nil: whoever
 	// reaches the ports may send and hear everything.
@@ -34,7 +33,6 @@ type Options struct {
 type DialOptions struct {
 	Name       string   // shown in the servers' connection lists
 	URLs       []string // host:port of members, any of which will do
-	MaxPayload int32    // bytes in a message; default DefaultMaxPayload
 	Hub        *Hub     // shared with others in this process; nil: none
 	Security   *Security
 	Log        *slog.Logger
@@ -45,7 +43,6 @@ type DialOptions struct {
 type Bus struct {
 	name       string
 	log        *slog.Logger
-	maxPayload int
 	hub        *Hub
 	joined     bool           // the hub; not changed after Open
 	srv        *server.Server // nil in a client
@@ -88,8 +85,8 @@ type Bus struct {
 // Open starts a member of the mesh. A port that cannot be opened is a
 // *ListenError. Open does not wait for routes to other members.
 func Open(o Options) (_ *Bus, err error) {
-	b := newBus(o.Name, o.Log, o.MaxPayload)
-	o.Log, o.MaxPayload, b.hub, b.security = b.log, int32(b.maxPayload), o.Hub, o.Security
+	b := newBus(o.Name, o.Log)
+	o.Log, b.hub, b.security = b.log, o.Hub, o.Security
 	defer func() {
 		if err != nil {
 			b.Close()
@@ -127,7 +124,7 @@ func Dial(o DialOptions) (*Bus, error) {
 	if len(o.URLs) == 0 {
 		return nil, errors.New("dial bus: no address given")
 	}
-	b := newBus(o.Name, o.Log, o.MaxPayload)
+	b := newBus(o.Name, o.Log)
 	b.hub, b.security = o.Hub, o.Security
 	urls, err := natsURLs(o.URLs)
 	if err != nil {
@@ -144,17 +141,13 @@ func Dial(o DialOptions) (*Bus, error) {
 	return b, nil
 }
 
-func newBus(name string, log *slog.Logger, maxPayload int32) *Bus {
+func newBus(name string, log *slog.Logger) *Bus {
 	if log == nil {
 		log = discardLog()
-	}
-	if maxPayload <= 0 {
-		maxPayload = DefaultMaxPayload
 	}
 	b := &Bus{
 		name:       name,
 		log:        log,
-		maxPayload: int(maxPayload),
 		ncClosed:   make(chan struct{}),
 		urls:       make(map[string]bool),
 		subs:       make(map[*Sub]struct{}),
@@ -262,9 +255,6 @@ func (b *Bus) OnState(f func(connected bool)) {
 
 // Name is the name given to Open or Dial.
 func (b *Bus) Name() string { return b.name }
-
-// MaxPayload is the size in bytes of the largest message.
-func (b *Bus) MaxPayload() int { return b.maxPayload }
 
 // ClientAddr is the host:port that clients dial; empty in a client.
 func (b *Bus) ClientAddr() string { return b.clientAddr }

@@ -168,6 +168,50 @@ func (h *heldEcho) answerAll(t *testing.T, b *bus.Bus) {
 	}
 }
 
+// Calls are gathered up to a bound that every member takes; a larger one travels alone.
+func TestFramesHaveABound(t *testing.T) {
+	noLeaks(t)
+	members := mesh(t, 2)
+	h := &heldEcho{}
+	if _, err := members[1].Handle("hold", id, h.take); err != nil {
+		t.Fatal(err)
+	}
+	echo(t, members[1], "echo")
+	l := caller(t, members[0], bus.CallerOptions{MaxInFlight: 1}).Lane("x", members[1].ClientAddr())
+	ready(t, l, "echo")
+	large := func(n int) []byte { return append([]byte{0xc6, 0, byte(n >> 16), byte(n >> 8), byte(n)}, make([]byte, n)...) }
+	var all []*result
+	for _, n := range []int{10, 300 << 10, 300 << 10, 300 << 10, 300 << 10, 3 << 20, 10, 300 << 10} {
+		r := newResult()
+		l.Call("hold", soon(), large(n), r)
+		all = append(all, r)
+	}
+	calls := func() (n int) {
+		for _, frame := range h.lens() {
+			n += frame
+		}
+		return n
+	}
+	eventually(t, "all calls arrive", func() bool { return calls() == len(all) })
+	h.mu.Lock()
+	for _, frame := range h.frames {
+		size := 0
+		for _, c := range frame {
+			size += len(c.body)
+		}
+		if len(frame) > 1 && size > 1100<<10 {
+			t.Errorf("%d calls of %d bytes in a frame", len(frame), size)
+		}
+	}
+	h.mu.Unlock()
+	h.answerAll(t, members[1])
+	for i, r := range all {
+		if _, err := r.wait(t); err != nil {
+			t.Errorf("call %d: %v", i, err)
+		}
+	}
+}
+
 func TestCallsCoalesce(t *testing.T) {
 	noLeaks(t)
 	b := open(t, options(t, "a"))
@@ -254,7 +298,7 @@ func TestOverload(t *testing.T) {
 	var err error
 	eventually(t, "the queue has room", func() bool {
 		huge := newResult()
-		l.Call("nobody", soon(), make([]byte, bus.DefaultMaxPayload), huge)
+		l.Call("nobody", soon(), make([]byte, bus.MaxPayload), huge)
 		_, err = huge.wait(t)
 		return !errors.Is(err, bus.ErrOverloaded)
 	})
@@ -448,7 +492,7 @@ func TestOutbox(t *testing.T) {
 		t.Errorf("%d frames refused", n)
 	}
 	out.Add("n1", "to.n1.p1", "r", 1, func(b []byte) []byte {
-		return append(append(b, 0xc6, 0, 0x20, 0, 0), make([]byte, 2<<20)...)
+		return append(append(b, 0xc6, 1, 0x10, 0, 0), make([]byte, 17<<20)...)
 	})
 	if err := out.Flush(); !errors.Is(err, bus.ErrTooLarge) {
 		t.Errorf("too large: %v", err)

@@ -110,7 +110,7 @@ func (b *Bus) hand(subject string, data []byte) (done bool, err error) {
 	if s == nil {
 		return false, nil
 	}
-	if len(data) > b.maxPayload {
+	if len(data) > MaxPayload {
 		return true, wrapNATS("publish", subject, nats.ErrMaxPayload)
 	}
 	s.local.push(subject, data)

@@ -144,8 +144,7 @@ func (l *Lane) depart() {
 // unless it says otherwise.
 func (l *Lane) add(subject string, due int64, body []byte, p Pending) error {
 	size := len(body) + itemOverhead
-	limit := l.c.b.maxPayload
-	if l.open.count > 0 && len(l.open.buf)+size > limit {
+	if l.open.count > 0 && len(l.open.buf)+size > frameBytes {
 		l.seal()
 	}
 	if l.queued > 0 && l.queued+size > l.c.o.MaxQueued {
@@ -157,7 +156,7 @@ func (l *Lane) add(subject string, due int64, body []byte, p Pending) error {
 			return ErrDisconnected
 		}
 		l.begin(via, subject)
-		if len(l.open.buf)+size > limit {
+		if len(l.open.buf)+size > MaxPayload {
 			return ErrTooLarge
 		}
 	}

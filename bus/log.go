@@ -45,7 +45,13 @@ func newServerLog(l *slog.Logger) *serverLog {
 	return &serverLog{log: l, kinds: make(map[string]*limiter)}
 }
 
-func (l *serverLog) Warnf(format string, v ...any)  { l.emit(slog.LevelWarn, format, v) }
+func (l *serverLog) Warnf(format string, v ...any) {
+	if strings.HasPrefix(format, "Maximum payloads over") {
+		return // which is advice to operators; see MaxPayload
+	}
+	l.emit(slog.LevelWarn, format, v)
+}
+
 func (l *serverLog) Errorf(format string, v ...any) { l.emit(slog.LevelWarn, format, v) }
 
 // Fatalf is called where the nats-server command would exit. We do not: Open

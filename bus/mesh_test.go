@@ -241,7 +241,7 @@ func TestRequest(t *testing.T) {
 	if _, err = c.Request(ctx, "silent", nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
-	if err := c.Publish("x", make([]byte, bus.DefaultMaxPayload+1)); !errors.Is(err, bus.ErrTooLarge) {
+	if err := c.Publish("x", make([]byte, bus.MaxPayload+1)); !errors.Is(err, bus.ErrTooLarge) {
 		t.Errorf("too large: %v", err)
 	}
 }

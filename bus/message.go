@@ -206,10 +206,11 @@ func (s *Sub) part() {
 func (b *Bus) frameHandler(clusterID func() uint64, h func(*Frame)) nats.MsgHandler {
 	last := new(scratch)
 	return func(m *nats.Msg) {
-		f, err := parseFrame(m.Data, clusterID(), last)
+		own := clusterID()
+		f, err := parseFrame(m.Data, own, last)
 		if err != nil {
 			b.refused.Add(1)
-			if b.frameLog.allow(time.Minute) {
+			if own != 0 && b.frameLog.allow(time.Minute) {
 				b.log.Warn("bus: frame refused", "subject", m.Subject, "bytes", len(m.Data), "err", err)
 			}
 			return

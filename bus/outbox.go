@@ -14,7 +14,6 @@ import "errors"
 type Outbox struct {
 	b         *Bus
 	clusterID func() uint64
-	limit     int // bytes in a frame
 
 	frames map[destination]*outFrame
 	order  []*outFrame // those with items, in the order of their first
@@ -52,7 +51,7 @@ const (
 
 // NewOutbox makes an outbox. clusterID is asked once for every frame.
 func (b *Bus) NewOutbox(clusterID func() uint64) *Outbox {
-	return &Outbox{b: b, clusterID: clusterID, limit: b.maxPayload, frames: make(map[destination]*outFrame)}
+	return &Outbox{b: b, clusterID: clusterID, frames: make(map[destination]*outFrame)}
 }
 
 // Begin starts an item and returns the buffer to append its body to: exactly
@@ -81,7 +80,7 @@ func (o *Outbox) Begin(dest, subject, reply string, id uint64) []byte {
 func (o *Outbox) End(buf []byte) {
 	f := o.cur
 	o.cur = nil
-	if len(buf) > o.limit && f.count > 0 || f.count == maxItems {
+	if len(buf) > frameBytes && f.count > 0 || f.count == maxItems {
 		// The frame leaves without this item, which begins the next one.
 		item := buf[o.start:]
 		head := append([]byte(nil), buf[:f.countAt+4]...)

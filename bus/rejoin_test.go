@@ -14,7 +14,7 @@ import (
 // others stay.
 func TestRejoin(t *testing.T) {
 	open := func(name string, routes ...string) *Bus {
-		b, err := Open(Options{Name: name, Mesh: "m", Listen: "127.0.0.1:0", RouteListen: "127.0.0.1:0", Routes: routes, MaxPayload: DefaultMaxPayload})
+		b, err := Open(Options{Name: name, Mesh: "m", Listen: "127.0.0.1:0", RouteListen: "127.0.0.1:0", Routes: routes})
 		if err != nil {
 			t.Fatal(err)
 		}

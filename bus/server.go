@@ -32,9 +32,15 @@ const (
 	startTimeout = 5 * time.Second
 )
 
-// DefaultMaxPayload is the size in bytes of the largest message: a value of
-// 1 MiB and what travels with it. (NATS's own default is 1 MiB.)
-const DefaultMaxPayload = 1<<20 + 64<<10
+// MaxPayload is the size in bytes of the largest message: the largest value that
+// any daemon may be told to take, 16 MiB, and what travels with it. It is the same
+// everywhere, whatever values a daemon takes, since one that would take no more than
+// its own could not hand out those that it has from before, nor others' copies.
+// (NATS's own default is 1 MiB.)
+const MaxPayload = 16<<20 + 128<<10
+
+// frameBytes is how many bytes are gathered in a frame. What is larger travels alone.
+const frameBytes = 1<<20 + 64<<10
 
 // startServer starts the embedded server and returns when its ports are open.
 func (b *Bus) startServer(o Options) (err error) {
@@ -128,7 +134,7 @@ func serverOptions(o Options) (*server.Options, error) {
 		NoLog:           true, // no log file: serverLog is set instead
 		NoSigs:          true,
 		NoSystemAccount: true,
-		MaxPayload:      o.MaxPayload,
+		MaxPayload:      MaxPayload,
 		MaxPending:      maxPending,
 		MaxSubs:         maxSubscriptions,
 		WriteDeadline:   writeDeadline,

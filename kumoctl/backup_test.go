@@ -271,6 +271,35 @@ func TestBackupAndRestore(t *testing.T) {
 
 // A server leaves while a backup is taken, and reads are confirmed by the replicas:
 // the backup goes on with those that lead then.
+// Large values among small ones wait for the same servers, in frames that these take.
+func TestLargeValuesAreLoaded(t *testing.T) {
+	var lines bytes.Buffer
+	var keys []string
+	for i := range 200 {
+		size := []int{100, 100_000, 1 << 20, 300_000, 1000}[i%5]
+		keys = append(keys, fmt.Sprintf("load-%d-%d", size, i))
+		fmt.Fprintf(&lines, "{\"key\":%q,\"value\":%q}\n", keys[i], strings.Repeat("x", size))
+	}
+	dir := t.TempDir()
+	file, backup := filepath.Join(dir, "records"), filepath.Join(dir, "backup")
+	if err := os.WriteFile(file, lines.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	from := newTestCluster(t, func(*local.Options) {})
+	from.command(cli.ExitDone, "import", file)
+	from.command(cli.ExitDone, "backup", backup)
+	if err := from.Close(); err != nil {
+		t.Fatal(err)
+	}
+	to := newTestCluster(t, func(*local.Options) {})
+	to.command(cli.ExitDone, "restore", "--yes", backup)
+	for i, key := range keys {
+		if it, err := to.m.Get(key); err != nil || !strings.HasPrefix(key, fmt.Sprintf("load-%d-", len(it.Value))) {
+			t.Errorf("key %d, %s: %v", i, key, err)
+		}
+	}
+}
+
 func TestBackupGoesOn(t *testing.T) {
 	if testing.Short() {
 		t.Skip("one of its kind is enough for the race detector")

@@ -106,7 +106,7 @@ func referDaemon(t *testing.T, b *strings.Builder, role string) {
 		}
 		fmt.Fprintf(b, "| %s | %s | %s | %s |\n", spellings(f), standard(f), mark, cell(usage))
 	})
-	fmt.Fprintf(b, "\nOptions of the original that are accepted and do nothing; each is told once in the log:\n\n| option | why |\n|---|---|\n%s\n", strings.Join(nothing, "\n"))
+	fmt.Fprintf(b, "\nOptions of the original, and of versions before, that are accepted and do nothing; each is told once in the log:\n\n| option | why |\n|---|---|\n%s\n", strings.Join(nothing, "\n"))
 }
 
 // spellings are all ways to write a flag.

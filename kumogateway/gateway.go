@@ -89,7 +89,6 @@ func Open(o Options) (_ *Gateway, err error) {
 		g.ownBus = true
 		g.bus, err = bus.Dial(bus.DialOptions{
 			Name: "gateway-" + g.boot.String(), URLs: o.Managers, Hub: o.Hub, Security: o.Security, Log: o.Log,
-			MaxPayload: int32(max(bus.DefaultMaxPayload, o.MaxItemSize+payloadRoom)),
 		})
 		if err != nil {
 			return nil, fmt.Errorf("open gateway: %w", err)
@@ -146,9 +145,6 @@ func (g *Gateway) answerOperators() error {
 	}
 	return nil
 }
-
-// payloadRoom is what a message may need beside the value.
-const payloadRoom = 64 << 10
 
 func newBootID() ring.BootID {
 	var b [8]byte

@@ -35,7 +35,6 @@ func OpenLoader(o Options) (_ *Loader, err error) {
 	boot := newBootID()
 	l.bus, err = bus.Dial(bus.DialOptions{
 		Name: "loader-" + boot.String(), URLs: o.Managers, Security: o.Security, Log: o.Log,
-		MaxPayload: int32(max(bus.DefaultMaxPayload, o.MaxItemSize+payloadRoom)),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open loader: %w", err)

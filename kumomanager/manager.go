@@ -94,7 +94,7 @@ func (m *Manager) openBus() (err error) {
 		Name: m.name, Mesh: string(m.o.Cluster), Routes: routes,
 		Listen: net.JoinHostPort(m.o.Bind, port), Advertise: m.o.Listen,
 		RouteListen: net.JoinHostPort(m.o.Bind, route), RouteAdvertise: net.JoinHostPort(host, route),
-		MaxPayload: m.o.MaxPayload, Security: m.o.Security, Log: m.log,
+		Security: m.o.Security, Log: m.log,
 	})
 	return err
 }

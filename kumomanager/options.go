@@ -66,8 +66,6 @@ type Options struct {
 	HTTP string
 	// Security has the credentials; nil: whoever reaches the ports may do everything.
 	Security *bus.Security
-	// MaxPayload is the largest message of the mesh in bytes; 0 is the bus's default.
-	MaxPayload int32
 	Version    string
 	Log        *slog.Logger
 }

@@ -159,7 +159,7 @@ func (s *Server) openBus() error {
 	o := bus.Options{
 		Name: s.name, Mesh: string(s.o.Cluster), Advertise: s.o.Listen, Routes: routes,
 		Listen: net.JoinHostPort(s.o.Bind, own), RouteListen: net.JoinHostPort(s.o.Bind, strconv.Itoa(port)),
-		RouteAdvertise: net.JoinHostPort(host, strconv.Itoa(port)), MaxPayload: MaxPayload(s.o.MaxItem),
+		RouteAdvertise: net.JoinHostPort(host, strconv.Itoa(port)),
 		Hub: s.o.Hub, Security: s.o.Security, Log: s.log,
 	}
 	s.bus, err = bus.Open(o)
@@ -172,9 +172,8 @@ func (s *Server) openBus() error {
 	return err
 }
 
-// MaxPayload is the bus's message limit for values of a size, in bytes: all
-// nodes of a cluster have the same.
-func MaxPayload(maxItem int) int32 { return int32(max(maxItem, subjects.DefaultMaxItem) + 128<<10) }
+// The bus carries the largest value, and what travels with it.
+const _ = uint(bus.MaxPayload - subjects.MaxValue - 64<<10)
 
 // run subscribes and starts the loops.
 func (s *Server) run() (err error) {

@@ -135,7 +135,7 @@ func TestRubbishOnTheBus(t *testing.T) {
 	defer b.Close()
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	r := &rubbish{Rand: rand.New(rand.NewPCG(seed, 1)), cluster: table.ClusterID, nodes: table.Nodes, biggest: bus.DefaultMaxPayload}
+	r := &rubbish{Rand: rand.New(rand.NewPCG(seed, 1)), cluster: table.ClusterID, nodes: table.Nodes, biggest: 1<<20 + 64<<10}
 	cluster := subjects.Cluster(l.Cluster)
 	to := []string{
 		cluster.Heartbeat("x"), cluster.Ring(), cluster.RingGet(), cluster.RingLatest(), cluster.RingChange(),

@@ -11,7 +11,6 @@ import (
 	"github.com/etolabo/kumofs/kumoctl/cli"
 	"github.com/etolabo/kumofs/kumoctl/web"
 	"github.com/etolabo/kumofs/kumomanager"
-	"github.com/etolabo/kumofs/kumoserver"
 	"github.com/etolabo/kumofs/subjects"
 )
 
@@ -19,7 +18,6 @@ import (
 type managerOptions struct {
 	cli.Common
 	kumomanager.Options
-	maxItem int
 }
 
 func (o *managerOptions) role() subjects.Role { return subjects.RoleManager }
@@ -41,8 +39,8 @@ func (o *managerOptions) flags(fs *pflag.FlagSet) {
 	cli.SecondsVarP(fs, &o.FailAfter, "fail-after", "", "how long a silent node counts as up")
 	fs.IntVar(&o.MaxMoves, "max-moves", o.MaxMoves, "how many copies may be under way to a server, and from one")
 	fs.Var((*cli.Rate)(&o.MoveRate), "move-rate", "MB/s of copies that a server of a new cluster sends at most; 0: no limit (later: kumoctl move-rate)")
-	fs.IntVar(&o.maxItem, "max-item-size", subjects.DefaultMaxItem, "bytes of the largest value, as the servers have it")
 	cli.Reloadable(fs, "replace-delay", "lost-after", "fail-after", "max-moves")
+	cli.Ignore(fs, "max-item-size", "", "servers and gateways have one")
 	cli.Ignore(fs, "keepalive-interval", "k", "see --fail-after")
 	cli.Ignore(fs, "connect-timeout", "", "see --fail-after")
 	cli.Ignore(fs, "connect-retry-limit", "", "see --fail-after")
@@ -62,7 +60,6 @@ func (o *managerOptions) complete(_ cli.Memory) error {
 	}
 	o.Options.Cluster = subjects.Cluster(o.Common.Cluster)
 	o.Options.Version = cli.Version()
-	o.MaxPayload = kumoserver.MaxPayload(o.maxItem)
 	if err := o.Options.Check(); err != nil {
 		return &cli.UsageError{Err: err}
 	}
