@@ -35,6 +35,8 @@ func newUp(g *global) *cobra.Command {
 		Long: `Start a whole cluster on this machine: a manager, three servers and a gateway.
 
 All data is kept in one folder; a second start finds it again. Ctrl-C stops.
+Options that are not here have their defaults: the daemons see nothing of KUMO_
+variables in the environment.
 With --credentials each daemon takes its role's sub-folder of what kumoctl auth
 init made.`,
 		Example: `  kumoctl up
@@ -59,7 +61,7 @@ init made.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.Dir, "dir", o.Dir, "folder for all data")
-	f.StringVar(&o.Host, "host", o.Host, "address to listen on")
+	f.StringVar(&o.Host, "host", o.Host, "address to listen on; of managers and servers when the folder is new, and of servers that are added")
 	f.IntVar(&o.MemcachedPort, "port", o.MemcachedPort, "port for memcached clients; 0: any")
 	f.IntVar(&o.Servers, "servers", o.Servers, "how many servers; more than last time are added")
 	f.IntVar(&o.Managers, "managers", o.Managers, "how many managers, when the folder is new")

@@ -219,9 +219,9 @@ func (p *progressTalk) end() {
 // done tells that nothing moves any more. What waits for a server that is down may
 // be what a server was to lose, so that it is not done for whoever goes on then.
 func (p *progressTalk) done(st *subjects.ClusterStatus) error {
-	if n := st.Moves.Held; n > 0 {
+	if st.Moves.Held > 0 {
 		p.end()
-		return fmt.Errorf("not done: %d moves wait for servers that are down (kumoctl status); the others took %s", n, time.Since(p.began).Round(100*time.Millisecond))
+		return fmt.Errorf("not done: %d partitions wait for servers that are down (kumoctl status); the others took %s", st.Moves.HeldPartitions, time.Since(p.began).Round(100*time.Millisecond))
 	}
 	text := fmt.Sprintf("all copies are where they should be, after %s", time.Since(p.began).Round(100*time.Millisecond))
 	if p.bar != nil {

@@ -99,7 +99,7 @@ func (c *core) moveStatus(t *ring.Table) subjects.Moves {
 	case items > 0: // nothing was sent yet: what the files take
 		m.Bytes = int64(float64(m.Items) * float64(stored) / float64(items))
 	}
-	if m.Rate > 0 && !t.Paused {
+	if m.Rate > 0 && !t.Paused && !m.Settled() { // or all that is left waits for servers that are down
 		m.Left = m.Bytes/m.Rate + 1
 	}
 	return m

@@ -93,7 +93,7 @@ func TestPace(t *testing.T) {
 	say := func(boot ring.BootID, bytes, items uint64) {
 		s.now = s.now.Add(paceEvery)
 		s.c.members.Hear(subjects.Heartbeat{
-			Role: subjects.RoleServer, Node: "n1", ID: 1, Boot: boot, Load: subjects.Load{MovedBytes: bytes, MovedItems: items},
+			Role: subjects.RoleServer, Node: "n1", ID: 1, Boot: boot, Load: subjects.Load{MovedBytes: bytes, MovedItems: items, Items: 50, Replicas: 1},
 		}, s.c.at(s.now))
 		s.c.pace.look(s.table, s.c, s.now)
 	}
@@ -102,6 +102,16 @@ func TestPace(t *testing.T) {
 	}
 	if p := &s.c.pace; p.rate() != 1000 || p.perItem() != 100 || p.total != 4000 {
 		t.Errorf("%d bytes a second, %f bytes a key, %d in all", p.rate(), p.perItem(), p.total)
+	}
+	// What waits for a server that is down takes no time that anybody knows.
+	for _, up := range []bool{false, true} {
+		table := &ring.Table{
+			Nodes:      []ring.Node{{ID: 1, Attached: true, Up: true}, {ID: 2, Attached: true, Up: up}},
+			Partitions: []ring.Config{{Epoch: 1, Primary: ring.Process{Store: 1, Boot: 1}, ISR: []ring.NodeID{1}, Target: []ring.NodeID{1, 2}}},
+		}
+		if m := s.c.moveStatus(table); m.Pending != 1 || m.Settled() == up || (m.Left > 0) != up {
+			t.Errorf("up %t: %+v", up, m)
+		}
 	}
 	say(7, 500, 5)
 	say(7, 1500, 15)

@@ -172,6 +172,8 @@ func readSums(dir string) (map[string]string, error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && isDir(dir):
 		return nil, fmt.Errorf("%s is no complete backup: it has no file %s", dir, sumsName)
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("%s is no backup: there is no such folder", dir)
 	case err != nil:
 		return nil, err
 	}
