@@ -31,11 +31,11 @@ type Options struct {
 
 // DialOptions are those of a client of the mesh.
 type DialOptions struct {
-	Name       string   // shown in the servers' connection lists
-	URLs       []string // host:port of members, any of which will do
-	Hub        *Hub     // shared with others in this process; nil: none
-	Security   *Security
-	Log        *slog.Logger
+	Name     string   // shown in the servers' connection lists
+	URLs     []string // host:port of members, any of which will do
+	Hub      *Hub     // shared with others in this process; nil: none
+	Security *Security
+	Log      *slog.Logger
 }
 
 // Bus is a connection to the mesh. Its methods may be called from any
@@ -146,13 +146,13 @@ func newBus(name string, log *slog.Logger) *Bus {
 		log = discardLog()
 	}
 	b := &Bus{
-		name:       name,
-		log:        log,
-		ncClosed:   make(chan struct{}),
-		urls:       make(map[string]bool),
-		subs:       make(map[*Sub]struct{}),
-		callers:    make(map[*Caller]struct{}),
-		stops:      make(map[*service]struct{}),
+		name:     name,
+		log:      log,
+		ncClosed: make(chan struct{}),
+		urls:     make(map[string]bool),
+		subs:     make(map[*Sub]struct{}),
+		callers:  make(map[*Caller]struct{}),
+		stops:    make(map[*service]struct{}),
 	}
 	b.dialCtx, b.cancelDial = context.WithCancel(context.Background())
 	return b

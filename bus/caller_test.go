@@ -179,7 +179,9 @@ func TestFramesHaveABound(t *testing.T) {
 	echo(t, members[1], "echo")
 	l := caller(t, members[0], bus.CallerOptions{MaxInFlight: 1}).Lane("x", members[1].ClientAddr())
 	ready(t, l, "echo")
-	large := func(n int) []byte { return append([]byte{0xc6, 0, byte(n >> 16), byte(n >> 8), byte(n)}, make([]byte, n)...) }
+	large := func(n int) []byte {
+		return append([]byte{0xc6, 0, byte(n >> 16), byte(n >> 8), byte(n)}, make([]byte, n)...)
+	}
 	var all []*result
 	for _, n := range []int{10, 300 << 10, 300 << 10, 300 << 10, 300 << 10, 3 << 20, 10, 300 << 10} {
 		r := newResult()
@@ -490,6 +492,18 @@ func TestOutbox(t *testing.T) {
 	}
 	if n := b.Stats().RefusedFrames; n != 0 {
 		t.Errorf("%d frames refused", n)
+	}
+	few := b.NewOutbox(id).Limit(100)
+	for i := range 3 {
+		few.Add("n6", "to.n6", "", 30+uint64(i), func(b []byte) []byte { return append(append(b, 0xc4, 40), make([]byte, 40)...) })
+	}
+	if err := few.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 {
+		if got, want := <-frames, fmt.Sprintf("to.n6< %d", 30+i); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
 	}
 	out.Add("n1", "to.n1.p1", "r", 1, func(b []byte) []byte {
 		return append(append(b, 0xc6, 1, 0x10, 0, 0), make([]byte, 17<<20)...)

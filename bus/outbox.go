@@ -14,6 +14,7 @@ import "errors"
 type Outbox struct {
 	b         *Bus
 	clusterID func() uint64
+	limit     int // see Limit
 
 	frames map[destination]*outFrame
 	order  []*outFrame // those with items, in the order of their first
@@ -51,7 +52,14 @@ const (
 
 // NewOutbox makes an outbox. clusterID is asked once for every frame.
 func (b *Bus) NewOutbox(clusterID func() uint64) *Outbox {
-	return &Outbox{b: b, clusterID: clusterID, frames: make(map[destination]*outFrame)}
+	return &Outbox{b: b, clusterID: clusterID, limit: frameBytes, frames: make(map[destination]*outFrame)}
+}
+
+// Limit sets how many bytes are gathered in a frame, 1 MiB and a little otherwise;
+// what is larger leaves alone.
+func (o *Outbox) Limit(bytes int) *Outbox {
+	o.limit = min(bytes, frameBytes)
+	return o
 }
 
 // Begin starts an item and returns the buffer to append its body to: exactly
@@ -80,13 +88,11 @@ func (o *Outbox) Begin(dest, subject, reply string, id uint64) []byte {
 func (o *Outbox) End(buf []byte) {
 	f := o.cur
 	o.cur = nil
-	if len(buf) > frameBytes && f.count > 0 || f.count == maxItems {
+	if len(buf) > o.limit && f.count > 0 || f.count == maxItems {
 		// The frame leaves without this item, which begins the next one.
-		item := buf[o.start:]
-		head := append([]byte(nil), buf[:f.countAt+4]...)
 		f.buf = buf[:o.start]
 		o.send(f)
-		f.buf = append(head, item...)
+		f.buf = append(buf[:f.countAt+4], buf[o.start:]...) // in the same memory, further up front
 		f.count, f.subject = 1, o.curSub
 		return
 	}

@@ -168,7 +168,15 @@ type reader struct {
 	held     int // of early
 }
 
-func (s *Server) newReader() *reader { return &reader{s: s, out: s.bus.NewOutbox(s.meshID)} }
+func (s *Server) newReader() *reader {
+	return &reader{s: s, out: s.bus.NewOutbox(s.meshID).Limit(answerFrame)}
+}
+
+// answerFrame is how many bytes of answers leave together. A message that is larger
+// than 32 KiB, the buffer of a NATS client and what Go's allocator takes for small,
+// costs the member and the gateway a large piece of memory each, and the gateway can
+// go to work on the first answers while the others are still looked up.
+const answerFrame = 31_000
 
 // maxFrameAnswers is how many bytes of values a frame of reads is answered
 // with, about. A frame of 1 MiB can ask for gigabytes: its sender, and the mesh

@@ -160,7 +160,7 @@ func (s *Server) openBus() error {
 		Name: s.name, Mesh: string(s.o.Cluster), Advertise: s.o.Listen, Routes: routes,
 		Listen: net.JoinHostPort(s.o.Bind, own), RouteListen: net.JoinHostPort(s.o.Bind, strconv.Itoa(port)),
 		RouteAdvertise: net.JoinHostPort(host, strconv.Itoa(port)),
-		Hub: s.o.Hub, Security: s.o.Security, Log: s.log,
+		Hub:            s.o.Hub, Security: s.o.Security, Log: s.log,
 	}
 	s.bus, err = bus.Open(o)
 	var taken *bus.ListenError
