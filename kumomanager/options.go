@@ -66,8 +66,8 @@ type Options struct {
 	HTTP string
 	// Security has the credentials; nil: whoever reaches the ports may do everything.
 	Security *bus.Security
-	Version    string
-	Log        *slog.Logger
+	Version  string
+	Log      *slog.Logger
 }
 
 // Defaults are the options where nothing else is said.

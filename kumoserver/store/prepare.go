@@ -19,6 +19,8 @@ type preparer struct {
 	disk    *disk
 	log     *slog.Logger
 	onFull  func(bool) // the disk became full, or no longer is
+	fills   bool       // segments are filled before they are taken
+	first   uint64     // which is not, since it is waited for
 
 	mu     sync.Mutex
 	change sync.Cond
@@ -27,6 +29,7 @@ type preparer struct {
 	busy   bool
 	err    error // why there is no next one
 	closed bool
+	waited int  // how many wait for the next one
 	spent  bool // the reserve is
 	stop   chan struct{}
 	wake   chan struct{}
@@ -41,7 +44,7 @@ const (
 func newPreparer(dir string, number uint64, o Options, onFull func(bool)) *preparer {
 	p := &preparer{
 		dir: dir, number: number, size: o.SegmentBytes, reserve: min(o.SegmentBytes, 4<<20),
-		disk: o.disk, log: o.Log, onFull: onFull,
+		disk: o.disk, log: o.Log, onFull: onFull, fills: o.Sync == SyncAlways, first: number,
 		stop: make(chan struct{}), wake: make(chan struct{}, 1),
 	}
 	p.change.L = &p.mu
@@ -79,7 +82,7 @@ func (p *preparer) prepare() {
 	p.busy = true
 	p.mu.Unlock()
 
-	seg, err := createSegment(p.disk, segmentPath(p.dir, number), p.size)
+	seg, err := createSegment(p.disk, segmentPath(p.dir, number), p.size, func() bool { return p.fills && number != p.first && p.idle() })
 	if err == nil {
 		if e := p.keepReserve(); e != nil {
 			p.log.Warn("no reserve on the disk", "folder", p.dir, "error", e)
@@ -105,6 +108,13 @@ func (p *preparer) prepare() {
 	}
 }
 
+// idle reports whether nobody waits for the next segment, nor for the end.
+func (p *preparer) idle() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.waited == 0 && !p.closed
+}
+
 func (p *preparer) keepReserve() (err error) {
 	defer func() {
 		p.mu.Lock()
@@ -116,7 +126,7 @@ func (p *preparer) keepReserve() (err error) {
 		return nil
 	}
 	p.disk.remove(path)
-	seg, err := createSegment(p.disk, path, p.reserve)
+	seg, err := createSegment(p.disk, path, p.reserve, nil)
 	if err != nil {
 		return err
 	}
@@ -127,9 +137,11 @@ func (p *preparer) keepReserve() (err error) {
 func (p *preparer) take() (*segment, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.waited++
 	for p.next == nil && (p.busy || p.err == nil) && !p.closed {
 		p.change.Wait()
 	}
+	p.waited--
 	if p.closed {
 		return nil, ErrClosed
 	}

@@ -75,8 +75,10 @@ func segmentPath(dir string, number uint64) string {
 }
 
 // createSegment makes the next segment's file, durably, so that beginning it
-// costs no more than a write.
-func createSegment(d *disk, path string, size int64) (_ *segment, err error) {
+// costs no more than a write. With fill it is written full of zeros, until that is
+// false: of what was only allocated a file system keeps that nothing was written
+// there yet, and has to write that, too, whenever a part of it is synced first.
+func createSegment(d *disk, path string, size int64, fill func() bool) (_ *segment, err error) {
 	f, err := d.create(path, os.O_EXCL)
 	if err != nil {
 		return nil, err
@@ -90,10 +92,34 @@ func createSegment(d *disk, path string, size int64) (_ *segment, err error) {
 	if err := d.preallocate(f, size); err != nil {
 		return nil, fmt.Errorf("allocate %s: %w", path, err)
 	}
+	if err := fillFile(d, f, size, fill); err != nil {
+		return nil, fmt.Errorf("fill %s: %w", path, err)
+	}
 	if err := d.fullsync(f); err != nil {
 		return nil, fmt.Errorf("sync %s: %w", path, err)
 	}
 	return &segment{size: size, path: path, file: f}, nil
+}
+
+// fillStep is how many bytes of zeros are written and synced at a time, between which
+// the log's own syncs have their turn.
+const fillStep = 256 << 10
+
+// fillFile writes zeros as long as fill says so.
+func fillFile(d *disk, f *os.File, size int64, fill func() bool) error {
+	var zeros []byte
+	for off := int64(0); off < size && fill != nil && fill(); off += fillStep {
+		if zeros == nil {
+			zeros = make([]byte, fillStep)
+		}
+		if err := d.writeAt(f, zeros[:min(fillStep, size-off)], off); err != nil {
+			return err
+		}
+		if err := d.datasync(f); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // listSegments returns the numbers of the segments in dir, in order.

@@ -13,7 +13,7 @@ func TestReadSegment(t *testing.T) {
 	const size = 8 << 20
 	path := filepath.Join(t.TempDir(), "a.wal")
 	d := &disk{}
-	g, err := createSegment(d, path, size)
+	g, err := createSegment(d, path, size, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,4 +45,25 @@ func TestReadSegment(t *testing.T) {
 	}
 	want = want[:1<<20]
 	check()
+}
+
+// A segment is filled as long as nobody waits for it, and is zeros either way.
+func TestFillSegment(t *testing.T) {
+	for steps, want := range map[int]int64{0: 0, 1: fillStep, 3: fillStep + 1000} {
+		path := filepath.Join(t.TempDir(), "a.wal")
+		left := steps
+		g, err := createSegment(&disk{}, path, fillStep+1000, func() bool { left--; return left >= 0 })
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, written, err := readSegment(path)
+		if err != nil || int64(len(b)) != g.size || !allZero(b) {
+			t.Errorf("%d steps: %d bytes, %v", steps, len(b), err)
+		}
+		// File systems without holes say that all was written.
+		if written < want || written > (want+4095)/4096*4096 && written != g.size {
+			t.Errorf("%d steps: %d bytes written, want %d", steps, written, want)
+		}
+		g.file.Close()
+	}
 }
