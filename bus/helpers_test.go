@@ -132,7 +132,7 @@ func timeout(t testing.TB, d time.Duration) context.Context {
 func freePort(t testing.TB) string {
 	t.Helper()
 	for range 100 {
-		l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", 20000+rand.IntN(12000)))
+		l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", 12000+rand.IntN(7000)))
 		if err == nil {
 			defer l.Close()
 			return l.Addr().String()

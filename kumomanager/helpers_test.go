@@ -41,21 +41,35 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
+// drawn are the ports that freePort has given to tests, which may run side by side.
+var drawn = struct {
+	sync.Mutex
+	ports map[int]bool
+}{ports: map[int]bool{}}
+
 // freePort draws a port that is free, with those that a manager has beside it,
 // below those that the system gives to whoever asks for any.
 func freePort(t testing.TB) int {
 	t.Helper()
-	for range 100 {
-		port, free := 20000+rand.IntN(12000), true
-		for _, add := range []int{0, RouteOffset, HTTPOffset} {
-			l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port+add)))
-			if free = free && err == nil; err == nil {
+	drawn.Lock()
+	defer drawn.Unlock()
+	for range 1000 {
+		port := 20000 + rand.IntN(12000)
+		all := []int{port, port + RouteOffset, port + HTTPOffset}
+		free := true
+		for _, p := range all {
+			l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(p)))
+			if free = free && err == nil && !drawn.ports[p]; err == nil {
 				l.Close()
 			}
 		}
-		if free {
-			return port
+		if !free {
+			continue
 		}
+		for _, p := range all {
+			drawn.ports[p] = true
+		}
+		return port
 	}
 	t.Fatal("no free ports")
 	return 0
